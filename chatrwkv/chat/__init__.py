@@ -1,0 +1,1 @@
+"""Conversations: tree, templates, storage, snapshots, sessions. Knows neither torch nor a terminal."""

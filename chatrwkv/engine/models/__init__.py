@@ -1,0 +1,1 @@
+"""RWKV generations, one family a file: `forward` is pure, `step` and `scan` wrap it."""
