@@ -46,7 +46,7 @@ class Sanitiser:
         if self._mode == "text":
             return self._plain(char)
         self._length += 1
-        if self._length > _LONGEST_SEQUENCE:
+        if char == "\n" or self._length > _LONGEST_SEQUENCE:  # no real sequence holds a line end
             self._mode = "text"
             return self._plain(char)
         self._inside(char)
