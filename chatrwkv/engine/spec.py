@@ -1,0 +1,225 @@
+"""Which RWKV a checkpoint is, from tensor names and shapes alone, never from a file name.
+
+The rules are the first-match-wins list of the fact sheet, section 1. `V4` and its kin are recognised
+whether or not this program runs them; what can never run is refused here by name.
+
+L layers   C n_embd   H heads   N head size   V vocabulary   A width of attention (H·N)   F width of ffn
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from chatrwkv.errors import ModelFormatError, ModelUnsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Shapes = "Mapping[str, tuple[int, ...]]"
+
+
+class Generation(StrEnum):
+    """The published RWKV architectures, 2021 to 2025."""
+
+    V1 = "1"
+    V2 = "2"
+    V3 = "3"
+    V4 = "4"
+    V4A = "4a"
+    V4B = "4b"
+    V5_0 = "5.0"
+    V5_1 = "5.1"
+    V5_2 = "5.2"
+    V6 = "6"
+    V7 = "7"
+    V7A = "7a"
+    V7B = "7b"
+    V8RC = "8-rc00"
+    V8RC_HYBRID = "8-rc00-hybrid"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """The blueprint of a checkpoint."""
+
+    generation: Generation
+    n_layer: int
+    n_embd: int
+    head_size: int
+    """1 up to v4, where every channel has a decay of its own."""
+    n_vocab: int
+    n_ffn: int
+    fingerprint: str
+    n_params: int
+    dtype: str
+    """Of the file, not of the loaded weights."""
+
+    @property
+    def n_head(self) -> int:
+        """H, for a width of attention equal to C, which holds in every published text model."""
+        return self.n_embd // self.head_size
+
+
+_NO_WEIGHT = re.compile(r"(mask|time_state)$")
+_BLOCK = re.compile(r"blocks\.(\d+)\.")
+_LAYER = re.compile(r"(^|\.)layers\.\d+\.")  # Hugging Face and foreign trainers
+
+# pattern of a tensor name: what the file is
+_REFUSED: tuple[tuple[str, str], ...] = (
+    (r"\.lora_[AB]\b", "an unmerged LoRA"),
+    (r"^_strategy$|^_version$", "a file converted for one strategy of the `rwkv` package"),
+    (r"_(mx|my|rx|ry)$", "a file quantised by the `rwkv` package"),
+    (r"(^|\.)rosa|^rwkv1\.", "a ROSA network"),
+    (r"\.ffn\.aa\.weight$", "a MishGLU experiment"),
+    (r"^pos_emb_x$", "an image experiment"),
+    (r"attn\.query\.weight$", "a plain attention baseline of 2021 (MHA)"),
+    (r"^rwkv_layer_groups\.", "a file of a foreign trainer"),
+    (r"^(model|rwkv)\.(embeddings|layers|blocks)\.", "a Hugging Face conversion, whose tensors are renamed"),
+)
+
+
+def detect(shapes: Mapping[str, tuple[int, ...]], fingerprint: str = "", dtype: str = "") -> ModelSpec:
+    """The blueprint, from `{tensor name: shape}`.
+
+    Raises:
+        ModelUnsupported: a checkpoint of something that this program does not run; says of what.
+        ModelFormatError: an RWKV checkpoint that lacks a tensor or has one of a wrong shape; names it.
+    """
+    _refuse(shapes)
+    generation, att = _generation(shapes)
+    if generation is Generation.V1:
+        return _spec_v1(shapes, fingerprint, dtype)
+    block = att.removesuffix("att.")
+    n_vocab, n_embd = _dims(shapes, "emb.weight", 2)
+    n_ffn = _dims(shapes, f"{block}ffn.key.weight", 2)[0]
+    width = _dims(shapes, f"{att}key.weight", 2)[0]
+    n_layer = _count_layers(shapes)
+    head_size = _head_size(shapes, generation, att, width)
+    return ModelSpec(
+        generation, n_layer, n_embd, head_size, n_vocab, n_ffn, fingerprint, _count_params(shapes), dtype
+    )
+
+
+def _refuse(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    for pattern, what in _REFUSED:
+        found = next((name for name in shapes if re.search(pattern, name)), None)
+        if found is not None:
+            raise ModelUnsupported(
+                f"This is {what} (it has the tensor {found!r}), which cannot run here.",
+                hint="Use the published .pth of the model instead.",
+            )
+
+
+def _generation(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Generation, str]:
+    """The generation, and the name prefix of the first block that has attention."""
+    if any(name.endswith("attn.receptance.weight") for name in shapes):
+        return Generation.V1, ""
+    # A block 0 with `ffnPre` has no `att`.
+    att = "blocks.1.att." if not _has(shapes, "blocks.0.att.") else "blocks.0.att."
+    if att + "r_k" in shapes:
+        return _generation_7_or_8(shapes, att.removesuffix("att.")), att
+    if att + "time_maa_x" in shapes:
+        if att + "gate.weight" in shapes and att + "time_decay_w1" in shapes:
+            return Generation.V6, att
+        raise ModelUnsupported(
+            "This is one of the experiments x060a, b or c of RWKV-6, of which no model was published.",
+            hint="Use a plain RWKV-6 (x060) model.",
+        )
+    if att + "time_decay" not in shapes or "head.weight" not in shapes:
+        raise ModelUnsupported(
+            f"The file holds {len(shapes)} tensors, but not those of any RWKV model.",
+            hint="Choose a .pth or .safetensors file of an RWKV model.",
+        )
+    return _generation_2_to_5(shapes, att), att
+
+
+def _generation_7_or_8(shapes: Mapping[str, tuple[int, ...]], block: str) -> Generation:
+    has_qkv = any(".qkv." in name for name in shapes)
+    deep_embed = block + "ffn.s_emb.weight" in shapes
+    enn = block + "ffn.enn.weight" in shapes
+    if has_qkv and deep_embed:
+        return Generation.V7B
+    if has_qkv and enn:
+        return Generation.V8RC_HYBRID
+    if enn:
+        return Generation.V8RC
+    return Generation.V7A if deep_embed else Generation.V7
+
+
+def _generation_2_to_5(shapes: Mapping[str, tuple[int, ...]], att: str) -> Generation:
+    decay = shapes[att + "time_decay"]
+    if att + "ln_x.weight" in shapes:
+        if att + "gate.weight" not in shapes:
+            return Generation.V5_0
+        return Generation.V5_1 if sum(n != 1 for n in decay) <= 1 else Generation.V5_2
+    if any(name.endswith("tiny_q.weight") for name in shapes):
+        return Generation.V4A
+    if att + "qq.weight" in shapes:
+        return Generation.V4B
+    if "blocks.0.ln0.weight" not in shapes:
+        return Generation.V2  # the only one whose stream is post-LN, so it has no ln0
+    return Generation.V3 if len(decay) == 2 else Generation.V4
+
+
+def _head_size(shapes: Mapping[str, tuple[int, ...]], generation: Generation, att: str, width: int) -> int:
+    if generation >= Generation.V7:
+        return _dims(shapes, att + "r_k", 2)[1]
+    if generation >= Generation.V5_2:
+        n_head = _dims(shapes, att + "time_faaaa", 2)[0]
+    elif generation >= Generation.V5_0:
+        n_head = math.prod(_dims(shapes, att + "time_decay"))
+    else:
+        return 1
+    if n_head == 0 or width % n_head:
+        raise ModelFormatError(
+            f"{att}key.weight has {width} rows, which {n_head} heads cannot share.",
+            hint="The file is damaged or unusual; download it again.",
+        )
+    return width // n_head
+
+
+def _spec_v1(shapes: Mapping[str, tuple[int, ...]], fingerprint: str, dtype: str) -> ModelSpec:
+    n_vocab, n_embd = _dims(shapes, "tok_emb.weight", 2)
+    n_head = _dims(shapes, "blocks.0.attn.time_w", 2)[0]
+    width = _dims(shapes, "blocks.0.attn.key.weight", 2)[0]
+    n_ffn = _dims(shapes, "blocks.0.mlp.key.weight", 2)[0]
+    n_params = _count_params(shapes)
+    n_layer, size = _count_layers(shapes), width // max(1, n_head)
+    return ModelSpec(Generation.V1, n_layer, n_embd, size, n_vocab, n_ffn, fingerprint, n_params, dtype)
+
+
+def _has(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> bool:
+    return any(name.startswith(prefix) for name in shapes)
+
+
+def _dims(shapes: Mapping[str, tuple[int, ...]], name: str, n_dims: int | None = None) -> tuple[int, ...]:
+    shape = shapes.get(name)
+    if shape is None:
+        raise ModelFormatError(
+            f"The tensor {name!r} is missing.", hint="The file is incomplete; download it again."
+        )
+    if (n_dims is not None and len(shape) != n_dims) or 0 in shape:
+        raise ModelFormatError(
+            f"The tensor {name!r} has the shape {list(shape)}; {n_dims} dimensions were expected.",
+            hint="The file is damaged or unusual; download it again.",
+        )
+    return shape
+
+
+def _count_layers(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    found = {int(match[1]) for name in shapes if (match := _BLOCK.match(name))}
+    gap = next((i for i in range(len(found)) if i not in found), None)
+    if gap is not None:
+        raise ModelFormatError(
+            f"The tensors of block {gap} are missing (the last block is {max(found)}).",
+            hint="The file is incomplete; download it again.",
+        )
+    return len(found)
+
+
+def _count_params(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    return sum(math.prod(shape) for name, shape in shapes.items() if not _NO_WEIGHT.search(name))

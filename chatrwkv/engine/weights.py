@@ -1,0 +1,94 @@
+"""Flat tensor names -> typed weights, each shape checked on the way; the parts all generations share.
+
+Knows no architecture: a generation's dataclasses live beside its formulas in `models/` and take what they
+need from a `TensorReader`. Views only, no copies, so that a trainer's parameters stay the leaves.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional as F
+
+from chatrwkv.errors import ModelFormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+LAYER_NORM_EPS = 1e-5
+_FOLD_ROWS = 4096  # rows of the embedding normalised at once: 4096 x 4096 in float32 is 64 MiB
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """LayerNorm over channels: weight and bias, (C,) each."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Normalise (…, C)."""
+        return F.layer_norm(x, (x.shape[-1],), self.weight, self.bias, LAYER_NORM_EPS)
+
+
+class TensorReader:
+    """Takes tensors out of a flat mapping and refuses by name what is missing or of a wrong shape."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], prefix: str = "") -> None:
+        self._tensors = tensors
+        self._prefix = prefix
+
+    def under(self, prefix: str) -> TensorReader:
+        """A reader whose names all start with `prefix`."""
+        return TensorReader(self._tensors, self._prefix + prefix)
+
+    def has(self, name: str) -> bool:
+        """Whether the tensor exists."""
+        return self._prefix + name in self._tensors
+
+    def take(self, name: str, *shape: int) -> Tensor:
+        """The tensor, of exactly this shape once dimensions of one are left out ([1, 1, C] is (C,))."""
+        full = self._prefix + name
+        tensor = self._tensors.get(full)
+        if tensor is None:
+            raise ModelFormatError(
+                f"The tensor {full!r} is missing.", hint="The file is incomplete; download it again."
+            )
+        if [n for n in tensor.shape if n != 1] != [n for n in shape if n != 1]:
+            raise ModelFormatError(
+                f"The tensor {full!r} has the shape {list(tensor.shape)}; {list(shape)} was expected.",
+                hint="The file is damaged or belongs to an unknown variant; download it again.",
+            )
+        return tensor.reshape(shape)
+
+    def columns(self, name: str, rows: int) -> int:
+        """The second dimension of a matrix with `rows` rows: the rank of a LoRA factor."""
+        full = self._prefix + name
+        tensor = self._tensors.get(full)
+        n = tensor.shape[-1] if tensor is not None and tensor.ndim else 1
+        self.take(name, rows, n)
+        return n
+
+    def norm(self, name: str, size: int) -> Norm:
+        """`name.weight` and `name.bias`."""
+        return Norm(self.take(f"{name}.weight", size), self.take(f"{name}.bias", size))
+
+
+def fold_ln0(emb: Tensor, ln0: Norm) -> Tensor:
+    """`LN(ln0, emb)` in float32, cast back to the dtype of `emb`: once at load instead of once a token."""
+    folded = torch.empty_like(emb)
+    exact = Norm(ln0.weight.float(), ln0.bias.float())
+    for start in range(0, emb.shape[0], _FOLD_ROWS):
+        rows = slice(start, start + _FOLD_ROWS)
+        folded[rows] = exact(emb[rows].float()).to(emb.dtype)
+    return folded
+
+
+def n_bytes(tensors: Mapping[str, Tensor]) -> int:
+    """Memory of a flat mapping."""
+    return sum(math.prod(tensor.shape) * tensor.element_size() for tensor in tensors.values())
