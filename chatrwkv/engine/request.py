@@ -1,0 +1,40 @@
+"""What is asked of the engine: where to start, what to feed, how to draw, when to stop. Knows no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from chatrwkv.engine.params import SamplingParams
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chatrwkv.engine.model import LoadedModel
+    from chatrwkv.engine.state import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Feed `token_ids` on top of `snapshot`."""
+
+    snapshot: Snapshot | None
+    """None is the blank state."""
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """One reply."""
+
+    prepare: Callable[[LoadedModel], Prompt]
+    """Runs on the engine thread with the model that will answer; may encode, look up and load."""
+    params: SamplingParams = field(default_factory=SamplingParams)
+    stops: tuple[str, ...] = ()
+    """The template's; those of `params` are added."""
+    stop_on_end: bool = True
+    """Token 0 ends the reply; False bans it instead."""
+    start_position: int = 0
+    """Of the first draw; a continued reply starts at the number of its tokens."""
+    penalise: tuple[int, ...] = ()
+    """Ids already in the reply that goes on: penalties, half characters and stop strings go on with it."""
