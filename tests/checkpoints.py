@@ -44,7 +44,7 @@ def norm(draw: Draw, tensors: dict[str, Tensor], name: str, size: int) -> None:
     tensors[f"{name}.bias"] = draw.normal(size, std=0.1)
 
 
-def rwkv7(size: Size = Size(), seed: int = 0, *, v_in_block_0: bool = False) -> dict[str, Tensor]:  # noqa: B008 - frozen
+def rwkv7(size: Size = Size(), seed: int = 0, *, v_in_block_0: bool = False) -> dict[str, Tensor]:
     """RWKV-7; G1 files carry v0 v1 v2 in block 0 too, World files do not."""
     draw, C, F = Draw(seed), size.n_embd, size.n_ffn or 4 * size.n_embd
     tensors = {"emb.weight": draw.normal(size.n_vocab, C, std=0.5)}

@@ -14,6 +14,8 @@ import torch
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 # exp(sum of -log decay) over a chunk enters the products below; v7's decay is > 0.545, so 1/decay^32 is
@@ -22,6 +24,21 @@ CHUNK_7 = 32
 # Training divides y by 8 (`head_size_divisor`) and uses eps 1e-5; without dividing that is 1e-5 · 8²,
 # for every head size.
 GROUP_NORM_EPS = 64e-5
+
+
+def project(x: Tensor, weight: Tensor) -> Tensor:
+    """`weight @ x` in the dtype of the weight, back in the dtype of x: x (…, in), weight (out, in)."""
+    return F.linear(x.to(weight.dtype), weight).to(x.dtype)
+
+
+def pad_rows(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Ragged ids -> (B, T) int64, padded with 0 at the right, and lengths (B,), None if all are T."""
+    lengths = [len(row) for row in rows]
+    longest = max(lengths, default=0)
+    if not longest or not min(lengths):
+        raise ValueError(f"every row of a scan needs a token; lengths are {lengths}")
+    ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
+    return ids, None if min(lengths) == longest else torch.tensor(lengths, device=device)
 
 
 def token_shift(h: Tensor, p: Tensor) -> Tensor:
@@ -45,19 +62,20 @@ def group_norm(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return normed.view(*y.shape[:-2], -1)
 
 
-def wkv7_step_(decay: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, s: Tensor) -> None:
+def wkv7_step_(r: Tensor, decay: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, s: Tensor) -> Tensor:
     """One token of the RWKV-7 recurrence, written into the state.
 
-    s = s·diag(decay) + (s a) bᵀ + v kᵀ, with the old s on the right everywhere
+    s = s·diag(decay) + (s a) bᵀ + v kᵀ, with the old s on the right everywhere ;  y = s r
 
-    Args:
-        decay, k, v, a, b: (B·H, N) float32, decay in (0, 1).
-        s: (B·H, N, N), rows are value, columns are key; **overwritten**.
+    Shapes:
+        r, decay, k, v, a, b, y: (B, H, N) float32, decay in (0, 1).
+        s: (B, H, N, N), rows are value, columns are key; **overwritten**.
     """
-    u = torch.bmm(s, a[:, :, None])
-    s.mul_(decay[:, None, :])
+    u = s @ a[..., None]
     # two outer products as one matmul: [u v] (N, 2) @ [b; k] (2, N)
-    s.baddbmm_(torch.cat((u, v[:, :, None]), 2), torch.stack((b, k), 1))
+    added = torch.cat((u, v[..., None]), -1) @ torch.stack((b, k), -2)
+    torch.addcmul(added, s, decay[..., None, :], out=s)
+    return (s @ r[..., None]).squeeze(-1)
 
 
 def wkv7_scan(
@@ -70,11 +88,10 @@ def wkv7_scan(
     triangular system solved once a chunk. Everything that does not need the state (`inner`, `solved`) is
     done for all chunks at once; only the two products with S run one chunk after the other.
 
-    Args:
+    Shapes:
         r, log_decay, k, v, a, b: (B, T, H, N); log_decay in (-0.607, 0]. A padding token has log_decay,
             k, v, a, b = 0 and changes nothing.
         s: (B, H, N, N), rows are value, columns are key.
-        chunk: n, the tokens a triangular system spans.
 
     Returns:
         y (B, T, H, N) with y_t = S_t r_t, and the new s.
@@ -93,11 +110,11 @@ def wkv7_scan(
         # (2n, 2n): rows a then r of token t, columns b then k of token i. The mask comes after the
         # product, since entries above the diagonal are large, but finite.
         inner = (out @ into.mT) * _causal(n, r)
-        a_on_s, r_on_s = out.split(n, -2)
+        a_on_s, r_on_s = torch.split(out, n, -2)
         # (I - a·bᵀ) U = a·S₀ᵀ + (a·kᵀ) V, solved for both terms at once: U = solved_s·S₀ᵀ + solved_v
         right = torch.cat((a_on_s, inner[..., :n, n:] @ v), -1)
         solved = torch.linalg.solve_triangular(-inner[..., :n, :n], right, upper=False, unitriangular=True)
-        solved_s, solved_v = solved.split(r.shape[-1], -1)
+        solved_s, solved_v = torch.split(solved, r.shape[-1], -1)
         c_end = log_c[..., -1:, :].exp()
         from_v = v.mT @ into[..., n:, :]
         ys = []
@@ -114,7 +131,7 @@ def _chunks(x: Tensor, n: int) -> Tensor:
     padding = -x.shape[1] % n
     if padding:
         x = F.pad(x, (0, 0, 0, 0, 0, padding))
-    return x.unflatten(1, (-1, n)).permute(1, 0, 3, 2, 4)
+    return x.reshape(x.shape[0], -1, n, *x.shape[2:]).permute(1, 0, 3, 2, 4)
 
 
 def _causal(n: int, like: Tensor) -> Tensor:

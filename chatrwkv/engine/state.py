@@ -50,7 +50,7 @@ class State:
         for name in sorted(self.tensors):
             tensor = self.tensors[name].detach().cpu().contiguous()
             total.update(f"{name}:{tensor.dtype}:{list(tensor.shape)};".encode())
-            total.update(memoryview(tensor.view(-1).view(torch.uint8).numpy()))
+            total.update(tensor.view(-1).view(torch.uint8).numpy().data)
         return total.hexdigest()
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
@@ -83,10 +83,12 @@ class Scratch:
     def freeze(self, row: int) -> State:
         """A copy of one row, which no later step can reach."""
         # `contiguous` alone would return a view where L or B is 1.
-        return State({
-            name: tensor[:, row].clone(memory_format=torch.contiguous_format)
-            for name, tensor in self.tensors.items()
-        })
+        return State(
+            {
+                name: tensor[:, row].clone(memory_format=torch.contiguous_format)
+                for name, tensor in self.tensors.items()
+            }
+        )
 
     def drop(self, rows: Iterable[int]) -> None:
         """Let these rows go; the others close up in order."""

@@ -13,7 +13,8 @@ Letters, as in the paper and the checkpoints:
 Traps: kk takes k *before* k_a changes it, the r_k bonus takes k and v *after* all changes; the mix
 coefficient of v6 and v7 means "all of the token before" at 1; block 0 may carry v0 v1 v2, unused.
 
-Between the projections everything is float32 whatever the weights are; S always is.
+Precision: matrices may be float32, bfloat16 or float16 and see inputs of their own type; everything
+between them (residual stream, norms, mixes, S) is float32, or wider if the vectors are.
 
 Source: RWKV-7 paper; fact sheet section 9; `tests/reference/rwkv7.py` says the same in float64.
 """
@@ -26,16 +27,26 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from chatrwkv.engine.ops import group_norm, last_valid, token_shift, wkv7_scan
+from chatrwkv.engine.ops import (
+    group_norm,
+    last_valid,
+    pad_rows,
+    project,
+    token_shift,
+    wkv7_scan,
+    wkv7_step_,
+)
+from chatrwkv.engine.state import Scratch
 from chatrwkv.engine.weights import Norm, TensorReader, fold_ln0
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Self
 
     from torch import Tensor
 
     from chatrwkv.engine.spec import ModelSpec
+    from chatrwkv.engine.state import State
 
 MAX_LOG_DECAY = 0.606531  # exp(-0.5) as the published kernels write it: log w = -0.606531·sigmoid(…)
 MIN_KEY_NORM = 1e-12  # lower bound of |kk|, as F.normalize has it
@@ -183,13 +194,12 @@ def forward(
         all_logits: False gives those after each row's last real token only.
 
     Returns:
-        logits (B, T, V) or (B, V), float32 or wider, and the new state.
+        logits (B, T, V) or (B, V) and the new state, in the dtype of the vectors.
     """
     x, new_state = hidden(weights, token_ids, state, lengths)
     if not all_logits:
         x = last_valid(x, x[:, 0], lengths)
-    logits = F.linear(weights.ln_out(x), weights.head)
-    return (logits.float() if logits.dtype.itemsize < 4 else logits), new_state
+    return project(weights.ln_out(x), weights.head), new_state
 
 
 def hidden(
@@ -199,22 +209,21 @@ def hidden(
     real = None
     if lengths is not None:
         real = torch.arange(token_ids.shape[1], device=token_ids.device) < lengths[:, None]  # (B, T)
-    x = F.embedding(token_ids, weights.emb)
+    x = F.embedding(token_ids, weights.emb).to(weights.ln_out.weight.dtype)
     if weights.ln0 is not None:
         x = weights.ln0(x)
     v_first = None
-    att_shifts, wkvs, ffn_shifts = [], [], []
+    new_state: dict[str, list[Tensor]] = {"att_shift": [], "wkv": [], "ffn_shift": []}
     for i, layer in enumerate(weights.layers):
         h, p = layer.ln1(x), state["att_shift"][i]
-        att_shifts.append(last_valid(h, p.to(h.dtype), lengths))
-        y, s, v_first = _att(layer.att, h, token_shift(h, p.to(h.dtype)), state["wkv"][i], v_first, real)
-        wkvs.append(s)
+        y, s, v_first = _att(layer.att, h, token_shift(h, p), state["wkv"][i], v_first, real)
+        new_state["att_shift"].append(last_valid(h, p, lengths))
+        new_state["wkv"].append(s)
         x = x + y
         h, p = layer.ln2(x), state["ffn_shift"][i]
-        ffn_shifts.append(last_valid(h, p.to(h.dtype), lengths))
-        x = x + _ffn(layer.ffn, h, token_shift(h, p.to(h.dtype)))
-    stacked = {"att_shift": att_shifts, "wkv": wkvs, "ffn_shift": ffn_shifts}
-    return x, {name: torch.stack(parts).to(state[name].dtype) for name, parts in stacked.items()}
+        new_state["ffn_shift"].append(last_valid(h, p, lengths))
+        x = x + _ffn(layer.ffn, h, token_shift(h, p))
+    return x, {name: torch.stack(layers) for name, layers in new_state.items()}
 
 
 def _att(
@@ -222,17 +231,14 @@ def _att(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Time mixing: h, p (B, T, C), s (B, H, N, N) -> y (B, T, C), new s, v_first."""
     heads = (*h.shape[:-1], *att.r_k.shape)  # (B, T, H, N)
-    wide = torch.promote_types(h.dtype, torch.float32)
     dx = p - h
-    x_r, x_w, x_k, x_v, x_a, x_g = (
-        h + dx * mix for mix in (att.x_r, att.x_w, att.x_k, att.x_v, att.x_a, att.x_g)
-    )
-    r = F.linear(x_r, att.receptance).to(wide)
-    k = F.linear(x_k, att.key).to(wide)
-    v = F.linear(x_v, att.value).to(wide)
-    log_w = -MAX_LOG_DECAY * _lora(att.w, x_w, torch.tanh).sigmoid()
-    a = _lora(att.a, x_a).sigmoid()
-    g = _lora(att.g, x_g, torch.sigmoid)
+    r = project(h + dx * att.x_r, att.receptance)
+    k = project(h + dx * att.x_k, att.key)
+    x_v = h + dx * att.x_v
+    v = project(x_v, att.value)
+    log_w = -MAX_LOG_DECAY * _lora(att.w, h + dx * att.x_w, torch.tanh).sigmoid()
+    a = _lora(att.a, h + dx * att.x_a).sigmoid()
+    g = _lora(att.g, h + dx * att.x_g, torch.sigmoid)
 
     kk = F.normalize((k * att.k_k).view(heads), dim=-1, eps=MIN_KEY_NORM)  # before k changes
     k = k * (1 + (a - 1) * att.k_a)
@@ -243,24 +249,92 @@ def _att(
 
     r, log_w, k, v, a = (z.view(heads) for z in (r, log_w, k, v, a))
     if real is None:
-        y, s = wkv7_scan(r, log_w, k, v, -kk, kk * a, s.to(wide))
-    else:  # padding reads and writes nothing and does not decay
-        keep = real[:, :, None, None].to(wide)
-        y, s = wkv7_scan(r, log_w * keep, k * keep, v * keep, -kk * keep, kk * a * keep, s.to(wide))
+        y, s = wkv7_scan(r, log_w, k, v, -kk, kk * a, s)
+    else:  # padding adds nothing and does not decay
+        keep = real[:, :, None, None].to(h.dtype)
+        y, s = wkv7_scan(r, log_w * keep, k * keep, v * keep, -kk * keep, kk * a * keep, s)
     y = group_norm(y, att.ln_x.weight, att.ln_x.bias)
     y = y + ((r * k * att.r_k).sum(-1, keepdim=True) * v).flatten(-2)  # the bonus of the token itself
-    return F.linear((y * g).to(h.dtype), att.output), s, v_first
-
-
-def _lora(lora: Lora, x: Tensor, act: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-    """`bias + act(x @ down) @ up`, float32 or wider."""
-    low = x @ lora.down
-    out = (low if act is None else act(low)) @ lora.up
-    out = out.to(torch.promote_types(out.dtype, torch.float32))
-    return out if lora.bias is None else out + lora.bias
+    return project(y * g, att.output), s, v_first
 
 
 def _ffn(ffn: Ffn7, h: Tensor, p: Tensor) -> Tensor:
-    """Channel mixing: h, p (B, T, C) -> (B, T, C)."""
-    k = F.linear(h + (p - h) * ffn.x_k, ffn.key).relu().square()
-    return F.linear(k, ffn.value)
+    """Channel mixing: h, p (…, C) -> (…, C)."""
+    k = project(h + (p - h) * ffn.x_k, ffn.key).relu().square()
+    return project(k, ffn.value)
+
+
+def _lora(lora: Lora, x: Tensor, act: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+    """`bias + act(x @ down) @ up`, in the dtype of x."""
+    low = x.to(lora.down.dtype) @ lora.down
+    out = ((low if act is None else act(low)) @ lora.up).to(x.dtype)
+    return out if lora.bias is None else out + lora.bias
+
+
+class RWKV7:
+    """An RWKV-7 ready to run: `scan` reads many tokens, `step` one a row; both write the scratch only."""
+
+    def __init__(self, spec: ModelSpec, tensors: Mapping[str, Tensor]) -> None:
+        self.spec = spec
+        self.weights = Weights7.build(tensors, spec).folded()
+        self.device = self.weights.emb.device
+        # (6, 1, C) a layer: all six views of a token in one operation
+        self._mixes = [
+            torch.stack([a.x_r, a.x_k, a.x_v, a.x_w, a.x_a, a.x_g])[:, None]
+            for a in (layer.att for layer in self.weights.layers)
+        ]
+
+    def blank(self) -> State:
+        """The state before the first token."""
+        return Scratch(blank(self.spec, 1, self.device)).freeze(0)
+
+    @torch.inference_mode()
+    def scan(
+        self, rows: Sequence[Sequence[int]], scratch: Scratch, *, all_logits: bool = False
+    ) -> Tensor | list[Tensor]:
+        """Read one or more tokens into each row: logits (B, V), or B of (T_b, V) with `all_logits`."""
+        ids, lengths = pad_rows(rows, self.device)
+        scratch.to(self.device)
+        logits, scratch.tensors = forward(self.weights, ids, scratch.tensors, lengths, all_logits=all_logits)
+        return [row[: len(ids)] for row, ids in zip(logits, rows, strict=True)] if all_logits else logits
+
+    @torch.inference_mode()
+    def step(self, token_ids: Sequence[int], scratch: Scratch) -> Tensor:
+        """Read one token into each row: logits (B, V). The same as `scan` with T = 1, in fewer operations."""
+        scratch.to(self.device)
+        weights, state = self.weights, scratch.tensors
+        x = weights.emb[torch.tensor(token_ids, device=self.device)].to(weights.ln_out.weight.dtype)
+        v_first = None
+        for i, layer in enumerate(weights.layers):
+            h, p = layer.ln1(x), state["att_shift"][i]
+            y, v_first = _att_step(layer.att, self._mixes[i], h, p, state["wkv"][i], v_first)
+            p.copy_(h)
+            x = x + y
+            h, p = layer.ln2(x), state["ffn_shift"][i]
+            x = x + _ffn(layer.ffn, h, p)
+            p.copy_(h)
+        return project(weights.ln_out(x), weights.head)
+
+
+def _att_step(
+    att: Att7, mixes: Tensor, h: Tensor, p: Tensor, s: Tensor, v_first: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """`_att` for one token: h, p (B, C), s (B, H, N, N) **overwritten** -> y (B, C), v_first."""
+    heads = (h.shape[0], *att.r_k.shape)  # (B, H, N)
+    x_r, x_k, x_v, x_w, x_a, x_g = torch.addcmul(h, p - h, mixes).unbind()
+    r = project(x_r, att.receptance).view(heads)
+    k = project(x_k, att.key)
+    v = project(x_v, att.value)
+    decay = (_lora(att.w, x_w, torch.tanh).sigmoid_() * -MAX_LOG_DECAY).exp_()
+    a = _lora(att.a, x_a).sigmoid_()
+    g = _lora(att.g, x_g, torch.sigmoid)
+    kk = F.normalize((k * att.k_k).view(heads), dim=-1, eps=MIN_KEY_NORM)
+    k = torch.addcmul(k, k * att.k_a, a - 1).view(heads)
+    if att.v is None or v_first is None:
+        v_first = v
+    else:
+        v = torch.lerp(v, v_first, _lora(att.v, x_v).sigmoid_())
+    y = wkv7_step_(r, decay.view(heads), k, v.view(heads), -kk, kk * a.view(heads), s)
+    y = group_norm(y, att.ln_x.weight, att.ln_x.bias)
+    bonus = (r * k * att.r_k).sum(-1, keepdim=True) * v.view(heads)
+    return project((y + bonus.flatten(-2)) * g, att.output), v_first

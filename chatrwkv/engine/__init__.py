@@ -1,0 +1,112 @@
+"""The engine: checkpoints, states, tokens, sampling, one thread. Knows no terminal and no database.
+
+The names below are all that the layers above may use. They are found on first use (PEP 562), so that
+importing this package does not import torch; what needs torch is touched on the engine thread only.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chatrwkv.engine.events import (
+        Done,
+        Event,
+        Failed,
+        Finished,
+        FinishReason,
+        GenerationStats,
+        ModelInfo,
+        Prefilled,
+        Progress,
+        Token,
+    )
+    from chatrwkv.engine.identity import EMPTY_CHAIN, extend
+    from chatrwkv.engine.model import LoadedModel, Model, load_model
+    from chatrwkv.engine.params import SAMPLING_FIELDS, SamplingParams
+    from chatrwkv.engine.request import GenerateRequest, Prompt
+    from chatrwkv.engine.spec import Generation, ModelSpec, detect
+    from chatrwkv.engine.state import Scratch, Snapshot, State
+    from chatrwkv.engine.statefile import StateInfo, load_state, peek_state, save_state
+    from chatrwkv.engine.tokens.detok import Utf8Stream
+    from chatrwkv.engine.tokens.stops import StopMatcher
+    from chatrwkv.engine.tokens.tokenizer import Tokenizer, WorldTokenizer
+    from chatrwkv.engine.worker import EngineThread, Job
+
+__all__ = [
+    "EMPTY_CHAIN",
+    "SAMPLING_FIELDS",
+    "Done",
+    "EngineThread",
+    "Event",
+    "Failed",
+    "FinishReason",
+    "Finished",
+    "GenerateRequest",
+    "Generation",
+    "GenerationStats",
+    "Job",
+    "LoadedModel",
+    "Model",
+    "ModelInfo",
+    "ModelSpec",
+    "Prefilled",
+    "Progress",
+    "Prompt",
+    "SamplingParams",
+    "Scratch",
+    "Snapshot",
+    "State",
+    "StateInfo",
+    "StopMatcher",
+    "Token",
+    "Tokenizer",
+    "Utf8Stream",
+    "WorldTokenizer",
+    "detect",
+    "extend",
+    "load_model",
+    "load_state",
+    "peek_state",
+    "save_state",
+]
+
+_HOMES: dict[str, tuple[str, ...]] = {
+    "events": (
+        "Done",
+        "Event",
+        "Failed",
+        "FinishReason",
+        "Finished",
+        "GenerationStats",
+        "ModelInfo",
+        "Prefilled",
+        "Progress",
+        "Token",
+    ),
+    "identity": ("EMPTY_CHAIN", "extend"),
+    "model": ("LoadedModel", "Model", "load_model"),
+    "params": ("SAMPLING_FIELDS", "SamplingParams"),
+    "request": ("GenerateRequest", "Prompt"),
+    "spec": ("Generation", "ModelSpec", "detect"),
+    "state": ("Scratch", "Snapshot", "State"),
+    "statefile": ("StateInfo", "load_state", "peek_state", "save_state"),
+    "tokens.detok": ("Utf8Stream",),
+    "tokens.stops": ("StopMatcher",),
+    "tokens.tokenizer": ("Tokenizer", "WorldTokenizer"),
+    "worker": ("EngineThread", "Job"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value  # the next look-up finds it without coming here
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
