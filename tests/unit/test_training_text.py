@@ -1,0 +1,99 @@
+"""The text written for the built-in model: well formed, without contradictions, apart from the graded prompts."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from training.text import library
+
+MAX_WORDS = 60
+MAX_FILE_BYTES = 600_000
+FILES = sorted(library.TEXT_DIR.glob("*.jsonl"))
+INTENTS = [(path, intent) for path, found in library.intents() for intent in found]
+DIALOGUES = [(path, turns) for path, found in library.dialogues() for turns in found]
+PRINTABLE = re.compile(r"[ -~]+")
+
+
+def base(name: str) -> str:
+    return name.split(".")[0]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_each_row_is_an_intent_or_a_dialogue_in_plain_ascii(path: Path) -> None:
+    """Curly quotes cost three tokens each, and an unknown key is a row that no reader takes."""
+    assert path.stat().st_size <= MAX_FILE_BYTES
+    assert path.read_text(encoding="utf-8").isascii()
+    for row in library.rows(path):
+        assert set(row) in (
+            {"src", "turns"},
+            {"intent", "ask", "answer"},
+            {"intent", "ask", "answer", "next"},
+        )
+
+
+def test_turns_alternate_and_end_with_a_reply() -> None:
+    """A dialogue that ends with the user teaches the model to fall silent."""
+    for path, turns in DIALOGUES:
+        roles = [role for role, _ in turns]
+        assert roles == ["user", "assistant"] * (len(turns) // 2), (path.name, turns[0])
+
+
+def test_replies_are_short_finished_sentences() -> None:
+    """Long replies are where a small model loses the thread."""
+    replies = [(p.name, text) for p, turns in DIALOGUES for role, text in turns if role == "assistant"]
+    replies += [(p.name, text) for p, i in INTENTS for text in (*i.answer, *i.follow_answer)]
+    wrong = [
+        (name, text)
+        for name, text in replies
+        if len(text.split()) > MAX_WORDS
+        or not PRINTABLE.fullmatch(text)
+        or "  " in text
+        or text != text.strip()
+    ]
+    assert wrong == []
+
+
+def test_each_intent_has_fifteen_wordings_and_three_answers() -> None:
+    """Fewer wordings and the model learns the sentence instead of the question."""
+    short = [
+        i.name for _, i in INTENTS if len({library.normalise(a) for a in i.ask}) < 15 or len(i.answer) < 3
+    ]
+    assert short == []
+
+
+def test_no_opening_has_two_different_answers() -> None:
+    """The same question in two intents teaches the model to guess between them."""
+    answers: dict[str, set[str]] = defaultdict(set)
+    for _, intent in INTENTS:
+        for ask in intent.ask:
+            answers[library.normalise(ask)].add(base(intent.name))
+    for path, turns in DIALOGUES:
+        if len(turns) == 2:
+            answers[library.normalise(turns[0][1])].add(f"{path.name}: {turns[1][1]}")
+    clashes = {ask: sorted(found) for ask, found in answers.items() if len(found) > 1}
+    assert clashes == {}
+
+
+def test_no_held_out_prompt_is_in_the_text() -> None:
+    """A graded prompt that was trained on measures memory, not skill."""
+    asked = {library.normalise(ask) for _, i in INTENTS for ask in (*i.ask, *i.follow_ask)}
+    asked |= {library.normalise(text) for _, turns in DIALOGUES for role, text in turns if role == "user"}
+    assert asked & library.held_out() == set()
+
+
+@pytest.mark.parametrize("name", ["prompts_common.jsonl", "prompts_heldout.jsonl"])
+def test_evaluation_prompts_are_thirty_and_gradable(name: str) -> None:
+    """A pattern that does not compile would fail only after hours of training."""
+    prompts = list(library.rows(library.EVAL_DIR / name))
+    assert len(prompts) == 30
+    assert len({row["id"] for row in prompts}) == 30
+    for row in prompts:
+        expect = row["expect"]
+        assert isinstance(expect, dict)
+        assert expect["any"]
+        for pattern in (*expect["any"], *expect["none"]):
+            re.compile(pattern, re.IGNORECASE)
