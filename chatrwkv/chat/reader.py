@@ -1,0 +1,147 @@
+"""Reading the chats: a connection a thread, each query one consistent view."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from chatrwkv.chat.database import check, connect, naming_errors
+from chatrwkv.chat.rows import node_from_row, params_from_dict, unpack_ids
+from chatrwkv.chat.tree import ChatId, Conversation, NodeId
+from chatrwkv.errors import StoreError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable
+    from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSummary:
+    """What a list of chats shows."""
+
+    id: ChatId
+    title: str
+    template: str
+    created: float
+    updated: float
+    n_messages: int
+    deleted: float | None = None
+
+
+class Reader:
+    """What can be asked of the chats, from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._own = threading.local()
+        self._all: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        with self._lock:
+            for connection in self._all:
+                connection.close()
+            self._all.clear()
+
+    def chats(self, *, deleted: bool = False) -> list[ChatSummary]:
+        """All chats, the one used last first; or those that are deleted."""
+        rows = self._query(
+            "SELECT c.id, c.title, c.template, c.created, c.updated, c.deleted, count(n.seq) - 1 AS n"
+            " FROM chats c LEFT JOIN nodes n ON n.chat = c.id AND n.hidden = 0"
+            " WHERE (c.deleted IS NOT NULL) = ? GROUP BY c.id ORDER BY c.updated DESC, c.id",
+            (deleted,),
+        )
+        return [
+            ChatSummary(
+                id=row["id"],
+                title=row["title"],
+                template=row["template"],
+                created=row["created"],
+                updated=row["updated"],
+                n_messages=max(0, row["n"]),
+                deleted=row["deleted"],
+            )
+            for row in rows
+        ]
+
+    def load(self, chat_id: ChatId) -> tuple[Conversation, int]:
+        """A conversation and its revision.
+
+        Raises:
+            StoreError: there is no such chat, or it is damaged.
+        """
+        with naming_errors(self.path):
+            reader = self._connection()
+            reader.execute("BEGIN")  # one view over all three queries
+            try:
+                chat = reader.execute("SELECT * FROM chats WHERE id = ?", (chat_id,)).fetchone()
+                rows = reader.execute(
+                    "SELECT * FROM nodes WHERE chat = ? AND hidden = 0 ORDER BY seq", (chat_id,)
+                ).fetchall()
+                ids = reader.execute(
+                    "SELECT t.node, t.dialect, t.ids FROM nodes n JOIN node_tokens t ON t.node = n.id"
+                    " WHERE n.chat = ? AND n.hidden = 0",
+                    (chat_id,),
+                ).fetchall()
+            finally:
+                reader.execute("COMMIT")
+        if chat is None:
+            raise StoreError(f"There is no chat {chat_id}.", hint="Choose one from the list of chats.")
+        tokens: dict[NodeId, dict[str, tuple[int, ...]]] = {}
+        for node_id, dialect, blob in ids:
+            tokens.setdefault(node_id, {})[dialect] = unpack_ids(blob)
+        conversation = Conversation.build(
+            chat_id,
+            chat["title"],
+            [node_from_row(row, tokens.get(row["id"], {})) for row in rows],
+            head=chat["head"],
+            shown={row["id"]: row["shown"] for row in rows if row["shown"]},
+            template=chat["template"],
+            thinking=chat["thinking"],
+            params=params_from_dict(json.loads(chat["params"])) if chat["params"] else None,
+        )
+        return conversation, chat["revision"]
+
+    def revision(self, chat_id: ChatId) -> int:
+        """How often the chat was changed, by any process; -1 when it is gone."""
+        rows = self._query("SELECT revision FROM chats WHERE id = ?", (chat_id,))
+        return int(rows[0][0]) if rows else -1
+
+    def linked_places(self) -> set[str]:
+        """File names of snapshots that some message holds."""
+        return {
+            row[0]
+            for row in self._query("SELECT place FROM snapshots WHERE key IN (SELECT key FROM node_snapshot)")
+        }
+
+    def draft(self, chat_id: ChatId) -> str:
+        """What was typed and not sent."""
+        rows = self._query("SELECT text FROM drafts WHERE chat = ?", (chat_id,))
+        return str(rows[0][0]) if rows else ""
+
+    def setting(self, key: str, default: Any = None) -> Any:
+        """A remembered value (JSON), such as the prompt history."""
+        rows = self._query("SELECT value FROM settings WHERE key = ?", (key,))
+        return json.loads(rows[0][0]) if rows else default
+
+    def integrity(self) -> list[str]:
+        """What a thorough check finds wrong; empty is good."""
+        with naming_errors(self.path):
+            return check(self._connection(), thorough=True)
+
+    def _query(self, statement: str, values: Iterable[object] = ()) -> list[sqlite3.Row]:
+        with naming_errors(self.path):
+            return self._connection().execute(statement, tuple(values)).fetchall()
+
+    def _connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._own, "connection", None)
+        if connection is None:
+            connection = connect(self.path, read_only=True)
+            self._own.connection = connection
+            with self._lock:
+                self._all.append(connection)
+        return connection

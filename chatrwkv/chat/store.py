@@ -1,0 +1,347 @@
+"""Chats in SQLite: one writer thread, any number of reading threads, every change in one transaction.
+
+Text is the truth; snapshots are only linked here and live in the vault. Nothing a user wrote is erased:
+deleted chats and branches are hidden and come back with undo.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from chatrwkv.chat import journal
+from chatrwkv.chat.backup import backup_daily, backup_to, move_aside
+from chatrwkv.chat.database import check, connect, naming_errors
+from chatrwkv.chat.migrations import migrate
+from chatrwkv.chat.reader import Reader
+from chatrwkv.chat.rows import dump, node_columns, params_to_dict
+from chatrwkv.chat.tree import ChatId, Conversation, Node, NodeId, NodeStatus
+from chatrwkv.chat.writer import Writer
+from chatrwkv.errors import StoreCorrupt, StoreError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Mapping
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from chatrwkv.chat.backup import DatabaseMoved
+    from chatrwkv.chat.journal import Operation
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRow:
+    """Where a snapshot on disk belongs."""
+
+    key: str
+    fingerprint: str
+    chain: str
+    n_tokens: int
+    n_bytes: int
+    place: str
+
+
+class Store(Reader):
+    """The chats of one user; safe to use from any thread."""
+
+    def __init__(self, path: Path, backups: Path, connection: sqlite3.Connection) -> None:
+        super().__init__(path)
+        self.backups = backups
+        self._writer = Writer(connection, path)
+
+    # -- opening and closing ------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, path: Path, backups: Path | None = None) -> Store:
+        """Open or create the database, and bring it to the newest form.
+
+        Raises:
+            StoreError: by cause; StoreCorrupt leaves the file where it is (`open_or_move_aside` does not).
+        """
+        backups = backups or path.parent / "backups"
+        connection = connect(path)
+        try:
+            _refuse_damage(connection, path, backups)
+            migrate(connection, path, backups)
+        except BaseException:
+            connection.close()
+            raise
+        return cls(path, backups, connection)
+
+    @classmethod
+    def open_or_move_aside(cls, path: Path, backups: Path) -> tuple[Store, DatabaseMoved | None]:
+        """Open the database; a damaged one is put aside under a dated name and an empty one takes its place."""
+        try:
+            return cls.open(path, backups), None
+        except StoreCorrupt as error:
+            moved = move_aside(path, backups, error.message)
+            moved.__cause__ = error
+            return cls.open(path, backups), moved
+
+    def close(self) -> None:
+        """Write what is queued and close every connection."""
+        self._writer.close()
+        super().close()
+
+    @property
+    def problem(self) -> StoreError | None:
+        """What the last write failed with; None once one succeeded again."""
+        return self._writer.problem
+
+    def flush(self) -> None:
+        """Wait until everything queued so far is committed."""
+        self._writer.submit(lambda _: None, in_transaction=False).result()
+
+    def backup(self, label: str) -> Path:
+        """Copy the database into the backups folder, now."""
+        return self._writer.submit(lambda c: backup_to(c, self.backups, label), in_transaction=False).result()
+
+    def backup_daily(self) -> Future[Path | None]:
+        """Make today's copy in the background unless it exists."""
+        return self._writer.submit(lambda c: backup_daily(c, self.backups), in_transaction=False)
+
+    # -- chats --------------------------------------------------------------------------------------------
+
+    def create_chat(
+        self, conversation: Conversation, snapshots_of: Mapping[NodeId, NodeId] | None = None
+    ) -> Future[None]:
+        """Store a whole conversation as a new chat.
+
+        Args:
+            conversation: with its nodes, parents first.
+            snapshots_of: new node to the old node whose snapshots it shares (a fork).
+        """
+
+        def work(connection: sqlite3.Connection) -> None:
+            now = time.time()
+            connection.execute(
+                "INSERT INTO chats (id, title, template, thinking, params, head, created, updated)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    conversation.id,
+                    conversation.title,
+                    conversation.template,
+                    conversation.thinking,
+                    dump_params(conversation),
+                    conversation.head,
+                    now,
+                    now,
+                ),
+            )
+            journal.insert_nodes(connection, conversation.id, conversation.nodes.values())
+            _remember_shown(connection, conversation.shown)
+            connection.executemany(
+                "INSERT OR IGNORE INTO node_snapshot (node, key)"
+                " SELECT ?, key FROM node_snapshot WHERE node = ?",
+                list((snapshots_of or {}).items()),
+            )
+
+        return self._writer.submit(work, full=True)
+
+    # -- changes ------------------------------------------------------------------------------------------
+
+    def apply(
+        self, chat_id: ChatId, operation: Operation, *, revision: int | None = None, full: bool = False
+    ) -> Future[int | None]:
+        """Do and log an operation.
+
+        Args:
+            chat_id: the chat.
+            operation: what to do.
+            revision: what the caller's view rests on; None does not care.
+            full: wait for the disk (what a user typed).
+
+        Returns:
+            The new revision, or None when the view is stale and nothing was done.
+        """
+
+        def work(connection: sqlite3.Connection) -> int | None:
+            now = _revision(connection, chat_id)
+            if revision is not None and now != revision:
+                return None
+            journal.record(connection, chat_id, operation)
+            return _bump(connection, chat_id)
+
+        return self._writer.submit(work, full=full)
+
+    def undo(self, chat_id: ChatId) -> Future[str | None]:
+        """Take back the last operation; its label, or None when there is none."""
+        return self._writer.submit(_then_bump(chat_id, journal.step_back))
+
+    def redo(self, chat_id: ChatId) -> Future[str | None]:
+        """Do again what was undone last; its label, or None."""
+        return self._writer.submit(_then_bump(chat_id, journal.step_forward))
+
+    def rename(self, chat_id: ChatId, title: str) -> Future[int | None]:
+        """Give a chat another title; undoable inside the chat."""
+        return self._set_chat(chat_id, "rename", "title", title, scope="chat")
+
+    def delete_chat(self, chat_id: ChatId) -> Future[int | None]:
+        """Hide a chat from the list; `restore_chat` brings it back."""
+        return self._set_chat(chat_id, "delete chat", "deleted", time.time(), scope="list")
+
+    def restore_chat(self, chat_id: ChatId) -> Future[int | None]:
+        """Bring a deleted chat back."""
+        return self._set_chat(chat_id, "restore chat", "deleted", None, scope="list")
+
+    def _set_chat(
+        self, chat_id: ChatId, label: str, column: str, value: object, *, scope: str
+    ) -> Future[int | None]:
+        def work(connection: sqlite3.Connection) -> int | None:
+            _revision(connection, chat_id)
+            row = connection.execute(f"SELECT {column} FROM chats WHERE id = ?", (chat_id,)).fetchone()  # noqa: S608 -- fixed names
+            forward, inverse = journal.setting(column, value, row[0])
+            journal.record(connection, chat_id, journal.Operation(label, [forward], [inverse], scope=scope))
+            return _bump(connection, chat_id)
+
+        return self._writer.submit(work)
+
+    def set_quietly(self, chat_id: ChatId, column: str, value: object) -> Future[None]:
+        """Set a column of a chat that is no step of undo: sampling, thinking."""
+        change = {"do": "chat", "set": {column: value}}
+        return self._writer.submit(lambda c: journal.apply_changes(c, chat_id, [change]))
+
+    def set_head(self, chat_id: ChatId, head: NodeId, shown: Mapping[NodeId, NodeId]) -> Future[None]:
+        """Remember what is shown; `shown` holds the changed parents only."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            journal.apply_changes(connection, chat_id, [{"do": "chat", "set": {"head": head}}])
+            _remember_shown(connection, shown)
+
+        return self._writer.submit(work)
+
+    def update_text(self, node_id: NodeId, text: str) -> Future[None]:
+        """Save a reply's text so far."""
+        return self._writer.submit(
+            lambda c: _nothing(c.execute("UPDATE nodes SET text = ? WHERE id = ?", (text, node_id)))
+        )
+
+    def finish_node(self, node: Node) -> Future[None]:
+        """The final commit of a reply: text, ids, how it came about."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            change = {"do": "node", "id": node.id, "set": node_columns(node)}
+            journal.apply_changes(connection, "", [change])
+            journal.put_tokens(connection, node.id, node.tokens)
+            connection.execute(
+                "UPDATE chats SET updated = ? WHERE id = (SELECT chat FROM nodes WHERE id = ?)",
+                (time.time(), node.id),
+            )
+
+        return self._writer.submit(work)
+
+    def put_tokens(self, tokens: Mapping[NodeId, Mapping[str, tuple[int, ...]]]) -> Future[None]:
+        """Store ids that were fed for messages."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            for node_id, by_dialect in tokens.items():
+                journal.put_tokens(connection, node_id, dict(by_dialect))
+
+        return self._writer.submit(work)
+
+    def stop_interrupted(self, chat_id: ChatId) -> Future[int]:
+        """Mark replies that a crash left streaming as stopped; returns how many."""
+        return self._writer.submit(
+            lambda c: (
+                c.execute(
+                    "UPDATE nodes SET status = ? WHERE chat = ? AND status = ?",
+                    (NodeStatus.STOPPED.value, chat_id, NodeStatus.STREAMING.value),
+                ).rowcount
+            )
+        )
+
+    # -- snapshots ----------------------------------------------------------------------------------------
+
+    def link_snapshot(self, node_id: NodeId, snapshot: SnapshotRow) -> Future[None]:
+        """Note that a snapshot on disk belongs to a message."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT OR REPLACE INTO snapshots (key, fingerprint, chain, n_tokens, n_bytes, place, created)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?) ",
+                (
+                    snapshot.key,
+                    snapshot.fingerprint,
+                    snapshot.chain,
+                    snapshot.n_tokens,
+                    snapshot.n_bytes,
+                    snapshot.place,
+                    time.time(),
+                ),
+            )
+            connection.execute(
+                "INSERT OR IGNORE INTO node_snapshot (node, key) VALUES (?, ?)", (node_id, snapshot.key)
+            )
+
+        return self._writer.submit(work)
+
+    # -- drafts and small things --------------------------------------------------------------------------
+
+    def save_draft(self, chat_id: ChatId, text: str) -> Future[None]:
+        """Keep what is typed; an empty text forgets it."""
+        if not text:
+            return self._writer.submit(
+                lambda c: _nothing(c.execute("DELETE FROM drafts WHERE chat = ?", (chat_id,)))
+            )
+        return self._writer.submit(
+            lambda c: _nothing(
+                c.execute("INSERT OR REPLACE INTO drafts VALUES (?, ?, ?)", (chat_id, text, time.time()))
+            )
+        )
+
+    def set_setting(self, key: str, value: Any) -> Future[None]:
+        """Remember a JSON value under `key`."""
+        text = dump(value)
+        return self._writer.submit(
+            lambda c: _nothing(c.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (key, text)))
+        )
+
+
+def _refuse_damage(connection: sqlite3.Connection, path: Path, backups: Path) -> None:
+    with naming_errors(path):
+        found = check(connection)
+    if found:
+        raise StoreCorrupt(
+            f"The chats in {path} are damaged ({found[0]}).",
+            hint=f"Put the file aside, then copy the newest file of {backups} in its place.",
+        )
+
+
+def dump_params(conversation: Conversation) -> str | None:
+    """The chat's sampling as stored; None for the template's defaults."""
+    return dump(params_to_dict(conversation.params)) if conversation.params else None
+
+
+def _nothing(_: object) -> None:
+    return None
+
+
+def _revision(connection: sqlite3.Connection, chat_id: ChatId) -> int:
+    row = connection.execute("SELECT revision FROM chats WHERE id = ?", (chat_id,)).fetchone()
+    if row is None:
+        raise StoreError(f"There is no chat {chat_id}.", hint="Choose one from the list of chats.")
+    return int(row[0])
+
+
+def _bump(connection: sqlite3.Connection, chat_id: ChatId) -> int:
+    connection.execute(
+        "UPDATE chats SET revision = revision + 1, updated = ? WHERE id = ?", (time.time(), chat_id)
+    )
+    return _revision(connection, chat_id)
+
+
+def _then_bump(
+    chat_id: ChatId, step: Callable[[sqlite3.Connection, ChatId], str | None]
+) -> Callable[[sqlite3.Connection], str | None]:
+    def work(connection: sqlite3.Connection) -> str | None:
+        label = step(connection, chat_id)
+        if label is not None:
+            _bump(connection, chat_id)
+        return label
+
+    return work
+
+
+def _remember_shown(connection: sqlite3.Connection, shown: Mapping[NodeId, NodeId]) -> None:
+    connection.executemany("UPDATE nodes SET shown = ? WHERE id = ?", [(c, p) for p, c in shown.items()])
