@@ -19,8 +19,6 @@ from chatrwkv.errors import ModelFormatError, ModelUnsupported
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Shapes = "Mapping[str, tuple[int, ...]]"
-
 
 class Generation(StrEnum):
     """The published RWKV architectures, 2021 to 2025."""
@@ -66,7 +64,6 @@ class ModelSpec:
 
 _NO_WEIGHT = re.compile(r"(mask|time_state)$")
 _BLOCK = re.compile(r"blocks\.(\d+)\.")
-_LAYER = re.compile(r"(^|\.)layers\.\d+\.")  # Hugging Face and foreign trainers
 
 # pattern of a tensor name: what the file is
 _REFUSED: tuple[tuple[str, str], ...] = (
@@ -78,7 +75,10 @@ _REFUSED: tuple[tuple[str, str], ...] = (
     (r"^pos_emb_x$", "an image experiment"),
     (r"attn\.query\.weight$", "a plain attention baseline of 2021 (MHA)"),
     (r"^rwkv_layer_groups\.", "a file of a foreign trainer"),
-    (r"^(model|rwkv)\.(embeddings|layers|blocks)\.", "a Hugging Face conversion, whose tensors are renamed"),
+    (
+        r"^model\.(embeddings|layers)\.|^rwkv\.(embeddings|blocks)\.",
+        "a Hugging Face conversion, whose tensors are renamed",
+    ),
 )
 
 

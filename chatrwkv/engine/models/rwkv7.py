@@ -284,6 +284,11 @@ class RWKV7:
             for a in (layer.att for layer in self.weights.layers)
         ]
 
+    @staticmethod
+    def check(tensors: Mapping[str, Tensor], spec: ModelSpec) -> None:
+        """Refuse by name a missing tensor or a wrong shape, without reading a value."""
+        Weights7.build(tensors, spec)
+
     def blank(self) -> State:
         """The state before the first token."""
         return Scratch(blank(self.spec, 1, self.device)).freeze(0)

@@ -1,0 +1,324 @@
+"""From a path to a model that runs: find, open, check, measure, cast, load.
+
+Everything that can be refused is refused before the weights are read: container, generation, shapes,
+tokenizer, memory. A generation is one entry in `_FAMILIES` and one file in `models/`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from chatrwkv.engine.checkpoint import Checkpoint, open_checkpoint
+from chatrwkv.engine.events import ModelInfo
+from chatrwkv.engine.memory import free_bytes, readable
+from chatrwkv.engine.spec import Generation, ModelSpec, detect
+from chatrwkv.engine.tokens.tokenizer import WorldTokenizer
+from chatrwkv.errors import (
+    BadValue,
+    ModelError,
+    ModelFormatError,
+    ModelNotFound,
+    ModelTooLarge,
+    ModelUnsupported,
+    StateMismatch,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from chatrwkv.engine.state import Scratch, Snapshot, State
+    from chatrwkv.engine.tokens.tokenizer import Tokenizer
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# Up to this size float32 is kept on the CPU: it is exact, as fast, and costs 1.2 GB at most.
+_SMALL_PARAMS = 300_000_000
+
+_WORLD_HEAD = 65_536  # rows of the head of every World model; 65,529 of them have an entry
+
+# generation: (module in models/, class)
+_FAMILIES: dict[Generation, tuple[str, str]] = {Generation.V7: ("rwkv7", "RWKV7")}
+
+# what a name says about the training data, for the choice of a template only
+_CARDS = (
+    ("g1", r"rwkv7[ab]?-g\d|[-_]g1[a-z]?[-_]"),
+    ("raven", "raven"),
+    ("world", "world"),
+    ("pile", "pile"),
+)
+
+
+class LoadCancelled(ModelError):
+    """The load was stopped on request."""
+
+
+class Model(Protocol):
+    """What every generation offers. Only the engine thread calls `scan` and `step`."""
+
+    spec: ModelSpec
+
+    def blank(self) -> State:
+        """The state before the first token."""
+        ...
+
+    def step(self, token_ids: Sequence[int], scratch: Scratch) -> Tensor:
+        """Read one token into each row: logits (B, V) float32."""
+        ...
+
+    def scan(
+        self, rows: Sequence[Sequence[int]], scratch: Scratch, *, all_logits: bool = False
+    ) -> Tensor | list[Tensor]:
+        """Read one or more tokens into each row: logits (B, V), or B of (T_b, V) with `all_logits`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model, the tokenizer that belongs to it, and what may be shown of both."""
+
+    model: Model
+    tokenizer: Tokenizer
+    name: str
+    path: Path
+    device: str
+    dtype: str
+    banned: frozenset[int]
+    """Ids of the head without an entry in the vocabulary; never drawn."""
+    info: ModelInfo
+
+    def adopt(self, snapshot: Snapshot) -> Snapshot:
+        """The snapshot, if it fits this model.
+
+        Raises:
+            StateMismatch: it was made by another model, or its shapes or values cannot be used.
+        """
+        hint = "Load the model it was saved with."
+        if snapshot.fingerprint != self.model.spec.fingerprint:
+            raise StateMismatch(f"The state belongs to another model than {self.name}.", hint=hint)
+        blank = self.model.blank().tensors
+        found = {name: tensor.shape for name, tensor in snapshot.state.tensors.items()}
+        if found != {name: tensor.shape for name, tensor in blank.items()} or snapshot.logits.shape != (
+            self.model.spec.n_vocab,
+        ):
+            raise StateMismatch(f"The state has not the shape of a state of {self.name}.", hint=hint)
+        if not all(_is_finite(t) for t in (*snapshot.state.tensors.values(), snapshot.logits)):
+            raise StateMismatch("The state holds values that are no numbers.", hint="Use an earlier one.")
+        return snapshot
+
+
+def load_model(
+    path: Path,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    progress: Callable[[int, int], None] | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> LoadedModel:
+    """Load a checkpoint file, or a folder with one (and its `vocab.txt`).
+
+    Args:
+        path: a .pth or .safetensors file, or a folder.
+        device: auto, cpu, cuda, cuda:N.
+        dtype: auto, fp32, bf16, fp16: of the matrices; states and vectors are always float32.
+        progress: called with (bytes done, bytes in all) after each tensor.
+        cancelled: asked after each tensor.
+
+    Raises:
+        ModelError: with the reason; nothing stays allocated.
+        LoadCancelled: `cancelled` said so.
+    """
+    file = _checkpoint_file(path)
+    checkpoint = open_checkpoint(file)
+    spec = detect(checkpoint.shapes, checkpoint.fingerprint, checkpoint.dtype)
+    family = _family(spec.generation)
+    family.check(checkpoint.tensors, spec)
+    name = path.name if path.is_dir() else path.stem
+    tokenizer = _tokenizer(spec.n_vocab, _vocabulary_beside(file))
+    place = choose_device(device)
+    kind = choose_dtype(dtype, place, spec.n_params)
+    _check_memory(name, checkpoint, place, kind)
+    tensors = _read(checkpoint, place, DTYPES[kind], progress, cancelled)
+    model: Model = family(spec, tensors)
+    info = ModelInfo(
+        name=name,
+        path=str(path),
+        generation=spec.generation.value,
+        n_layer=spec.n_layer,
+        n_embd=spec.n_embd,
+        n_vocab=spec.n_vocab,
+        n_params=spec.n_params,
+        fingerprint=spec.fingerprint,
+        tokenizer_id=tokenizer.tokenizer_id,
+        device=str(place),
+        dtype=kind,
+        state_bytes=model.blank().n_bytes,
+        card_family="builtin" if path.parent.name == "builtin" else _card_family(name),
+    )
+    banned = tokenizer.unused(spec.n_vocab)
+    return LoadedModel(model, tokenizer, name, path, str(place), kind, banned, info)
+
+
+def _checkpoint_file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    for pattern in ("model.safetensors", "*.safetensors", "*.pth"):
+        found = sorted(path.glob(pattern))
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise ModelNotFound(
+                f"The folder {path} holds {len(found)} models.", hint="Name one of its files."
+            )
+    raise ModelNotFound(
+        f"The folder {path} holds no model.", hint="It needs a .pth file or a model.safetensors."
+    )
+
+
+def _vocabulary_beside(file: Path) -> Path | None:
+    """A vocabulary beside the model, which wins over the rule by vocabulary size."""
+    candidates = (file.with_name(f"{file.stem}.vocab.txt"), file.with_name("vocab.txt"))
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def _tokenizer(n_vocab: int, beside: Path | None) -> Tokenizer:
+    if beside is None and n_vocab != _WORLD_HEAD:
+        raise ModelUnsupported(
+            f"There is no tokenizer for a vocabulary of {n_vocab}.",
+            hint="Put its vocabulary beside the model, as vocab.txt in the World format.",
+        )
+    tokenizer = WorldTokenizer.bundled() if beside is None else WorldTokenizer.from_file(beside)
+    if tokenizer.n_vocab > n_vocab:
+        raise ModelFormatError(
+            f"The vocabulary has {tokenizer.n_vocab} ids, the model only {n_vocab}.",
+            hint="Put the vocabulary that belongs to the model beside it.",
+        )
+    return tokenizer
+
+
+def _family(generation: Generation) -> Any:
+    if generation not in _FAMILIES:
+        ready = ", ".join(f"RWKV-{known}" for known in sorted(_FAMILIES))
+        raise ModelUnsupported(
+            f"This is an RWKV-{generation} model, which is not supported yet.", hint=f"These are: {ready}."
+        )
+    module, name = _FAMILIES[generation]
+    return getattr(import_module(f"chatrwkv.engine.models.{module}"), name)
+
+
+def choose_device(device: str) -> torch.device:
+    """The torch device of `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        BadValue: no such device here.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise BadValue(f"There is no device {device!r}.", hint="Use auto, cpu, cuda or cuda:0.")
+    n_cuda = torch.cuda.device_count() if device != "cpu" else 0
+    if device == "auto":
+        return torch.device("cuda:0" if n_cuda else "cpu")
+    if device == "cpu":
+        return torch.device("cpu")
+    index = int(device.partition(":")[2] or 0)
+    if index >= n_cuda:
+        raise BadValue(f"{device} was asked for, but torch sees {n_cuda} CUDA devices.", hint="Use cpu.")
+    return torch.device("cuda", index)
+
+
+def choose_dtype(dtype: str, device: torch.device, n_params: int) -> str:
+    """One of `DTYPES`: by measure for `auto`.
+
+    Raises:
+        BadValue: unknown, or not possible on the device.
+    """
+    if dtype == "auto":
+        if device.type == "cuda":
+            return "fp16"
+        return "fp32" if n_params <= _SMALL_PARAMS else "bf16"
+    if dtype not in DTYPES:
+        raise BadValue(f"There is no precision {dtype!r}.", hint=f"Use auto, {', '.join(DTYPES)}.")
+    if dtype == "fp16" and device.type == "cpu":
+        raise BadValue("fp16 needs a CUDA device.", hint="Use fp32 or bf16 on the CPU.")
+    return dtype
+
+
+def _loaded_bytes(tensor: Tensor, dtype: torch.dtype) -> int:
+    return tensor.numel() * (dtype.itemsize if _is_matrix(tensor) else 4)
+
+
+def _is_matrix(tensor: Tensor) -> bool:
+    """Whether it is stored in the model's precision; vectors ([C], [1, 1, C]) are float32 always."""
+    return sum(n != 1 for n in tensor.shape) >= 2
+
+
+def _check_memory(name: str, checkpoint: Checkpoint, device: torch.device, kind: str) -> None:
+    """Refuse what cannot fit: weights, a second embedding while ln0 is folded, and 256 MiB for the work."""
+    tensors = checkpoint.tensors
+    needed = sum(_loaded_bytes(tensor, DTYPES[kind]) for tensor in tensors.values())
+    needed += max(_loaded_bytes(tensor, DTYPES[kind]) for tensor in tensors.values()) + (256 << 20)
+    free = free_bytes(device)
+    if needed > free:
+        smaller = "Close other programs or choose a smaller model."
+        hint = f"Try the precision bf16, or a smaller model. {smaller}" if kind == "fp32" else smaller
+        raise ModelTooLarge(
+            f"{name} needs {readable(needed)} in {kind} on {device}, but {readable(free)} are free.",
+            hint=hint,
+        )
+
+
+def _read(
+    checkpoint: Checkpoint,
+    device: torch.device,
+    dtype: torch.dtype,
+    progress: Callable[[int, int], None] | None,
+    cancelled: Callable[[], bool] | None,
+) -> dict[str, Tensor]:
+    """Copies of all tensors on the device, matrices in `dtype`, each one checked for NaN and Inf."""
+    total = sum(tensor.nbytes for tensor in checkpoint.tensors.values())
+    done = 0
+    tensors: dict[str, Tensor] = {}
+    for name, stored in checkpoint.tensors.items():
+        if cancelled is not None and cancelled():
+            raise LoadCancelled("Loading was stopped.")
+        if not stored.is_floating_point():
+            raise ModelFormatError(
+                f"The tensor {name!r} holds {stored.dtype} instead of floating point numbers.",
+                hint="Quantised files are not supported; use the published .pth.",
+            )
+        # a copy even where nothing changes: a view of the mapped file would die with the file
+        tensor = stored.to(device, dtype if _is_matrix(stored) else torch.float32, copy=True).contiguous()
+        if not _is_finite(tensor):
+            _refuse_values(name, stored, dtype)
+        tensors[name] = tensor
+        done += stored.nbytes
+        if progress is not None:
+            progress(done, total)
+    return tensors
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # min and max carry NaN and Inf along; isfinite would allocate a byte for every value
+    low, high = torch.aminmax(tensor)
+    return bool(torch.isfinite(low) & torch.isfinite(high))
+
+
+def _refuse_values(name: str, stored: Tensor, dtype: torch.dtype) -> None:
+    if _is_finite(stored):
+        raise ModelFormatError(
+            f"The tensor {name!r} has values beyond the range of {dtype}.", hint="Use bf16 or fp32."
+        )
+    raise ModelFormatError(
+        f"The tensor {name!r} holds NaN or infinite values.",
+        hint="The file is damaged or its training failed; download it again.",
+    )
+
+
+def _card_family(name: str) -> str:
+    low = name.lower()
+    return next((family for family, pattern in _CARDS if re.search(pattern, low)), "")
