@@ -62,6 +62,7 @@ class ModelSpec:
         return self.n_embd // self.head_size
 
 
+_DAMAGED = "The file is damaged or unusual; download it again."
 _NO_WEIGHT = re.compile(r"(mask|time_state)$")
 _BLOCK = re.compile(r"blocks\.(\d+)\.")
 
@@ -95,6 +96,11 @@ def detect(shapes: Mapping[str, tuple[int, ...]], fingerprint: str = "", dtype: 
         return _spec_v1(shapes, fingerprint, dtype)
     block = att.removesuffix("att.")
     n_vocab, n_embd = _dims(shapes, "emb.weight", 2)
+    width_out = shapes.get("ln_out.weight", (n_embd,))
+    if len(width_out) == 1 and width_out[0] != n_embd:  # else every other tensor would be blamed
+        raise ModelFormatError(
+            f"The tensor 'emb.weight' has {n_embd} columns, where ln_out has {width_out[0]}.", hint=_DAMAGED
+        )
     n_ffn = _dims(shapes, f"{block}ffn.key.weight", 2)[0]
     width = _dims(shapes, f"{att}key.weight", 2)[0]
     n_layer = _count_layers(shapes)
@@ -177,7 +183,7 @@ def _head_size(shapes: Mapping[str, tuple[int, ...]], generation: Generation, at
     if n_head == 0 or width % n_head:
         raise ModelFormatError(
             f"{att}key.weight has {width} rows, which {n_head} heads cannot share.",
-            hint="The file is damaged or unusual; download it again.",
+            hint=_DAMAGED,
         )
     return width // n_head
 
@@ -205,7 +211,7 @@ def _dims(shapes: Mapping[str, tuple[int, ...]], name: str, n_dims: int | None =
     if (n_dims is not None and len(shape) != n_dims) or 0 in shape:
         raise ModelFormatError(
             f"The tensor {name!r} has the shape {list(shape)}; {n_dims} dimensions were expected.",
-            hint="The file is damaged or unusual; download it again.",
+            hint=_DAMAGED,
         )
     return shape
 

@@ -205,6 +205,8 @@ def _header(path: Path, file: BufferedReader, size: int) -> tuple[StateInfo, lis
         chain, fingerprint = own["chain"], own["fingerprint"]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise _corrupt(path, "its header cannot be understood") from error
+    if not all(isinstance(value, str) for value in metadata.values()):
+        raise _corrupt(path, "its metadata are not strings")
     if version > VERSION:
         raise StateVersion(
             f"{path.name} was written by a newer version of chatrwkv (format {version}).",

@@ -27,16 +27,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
+from chatrwkv.engine.models.base import Recurrent
 from chatrwkv.engine.ops import (
     group_norm,
     last_valid,
-    pad_rows,
     project,
     token_shift,
     wkv7_scan,
     wkv7_step_,
 )
-from chatrwkv.engine.state import Scratch
 from chatrwkv.engine.weights import Norm, TensorReader, fold_ln0
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from chatrwkv.engine.spec import ModelSpec
-    from chatrwkv.engine.state import State
+    from chatrwkv.engine.state import Scratch
 
 MAX_LOG_DECAY = 0.606531  # exp(-0.5) as the published kernels write it: log w = -0.606531·sigmoid(…)
 MIN_KEY_NORM = 1e-12  # lower bound of |kk|, as F.normalize has it
@@ -271,13 +270,12 @@ def _lora(lora: Lora, x: Tensor, act: Callable[[Tensor], Tensor] | None = None) 
     return out if lora.bias is None else out + lora.bias
 
 
-class RWKV7:
-    """An RWKV-7 ready to run: `scan` reads many tokens, `step` one a row; both write the scratch only."""
+class RWKV7(Recurrent):
+    """An RWKV-7 ready to run, ln0 folded into the embedding."""
 
     def __init__(self, spec: ModelSpec, tensors: Mapping[str, Tensor]) -> None:
-        self.spec = spec
         self.weights = Weights7.build(tensors, spec).folded()
-        self.device = self.weights.emb.device
+        super().__init__(spec, self.weights.emb.device)
         # (6, 1, C) a layer: all six views of a token in one operation
         self._mixes = [
             torch.stack([a.x_r, a.x_k, a.x_v, a.x_w, a.x_a, a.x_g])[:, None]
@@ -289,19 +287,15 @@ class RWKV7:
         """Refuse by name a missing tensor or a wrong shape, without reading a value."""
         Weights7.build(tensors, spec)
 
-    def blank(self) -> State:
-        """The state before the first token."""
-        return Scratch(blank(self.spec, 1, self.device)).freeze(0)
+    def blank_rows(self, n_rows: int) -> dict[str, Tensor]:
+        """See `blank`."""
+        return blank(self.spec, n_rows, self.device)
 
-    @torch.inference_mode()
-    def scan(
-        self, rows: Sequence[Sequence[int]], scratch: Scratch, *, all_logits: bool = False
-    ) -> Tensor | list[Tensor]:
-        """Read one or more tokens into each row: logits (B, V), or B of (T_b, V) with `all_logits`."""
-        ids, lengths = pad_rows(rows, self.device)
-        scratch.to(self.device)
-        logits, scratch.tensors = forward(self.weights, ids, scratch.tensors, lengths, all_logits=all_logits)
-        return [row[: len(ids)] for row, ids in zip(logits, rows, strict=True)] if all_logits else logits
+    def forward(
+        self, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None, *, all_logits: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `forward`."""
+        return forward(self.weights, token_ids, state, lengths, all_logits=all_logits)
 
     @torch.inference_mode()
     def step(self, token_ids: Sequence[int], scratch: Scratch) -> Tensor:
