@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -72,14 +72,6 @@ class Model(Protocol):
         """Read one token into each row: logits (B, V) float32."""
         ...
 
-    @overload
-    def scan(
-        self, rows: Sequence[Sequence[int]], scratch: Scratch, *, all_logits: Literal[False] = False
-    ) -> Tensor: ...
-    @overload
-    def scan(
-        self, rows: Sequence[Sequence[int]], scratch: Scratch, *, all_logits: Literal[True]
-    ) -> list[Tensor]: ...
     def scan(
         self, rows: Sequence[Sequence[int]], scratch: Scratch, *, all_logits: bool = False
     ) -> Tensor | list[Tensor]:
