@@ -66,6 +66,7 @@ def meta_to_dict(meta: ReplyMeta) -> dict[str, Any]:
         "seed": meta.seed,
         "reason": meta.reason,
         "stats": {name: getattr(meta.stats, name) for name in _STATS} if meta.stats else None,
+        "n_drawn": meta.n_drawn,
     }
 
 
@@ -81,6 +82,7 @@ def meta_from_dict(values: Mapping[str, Any]) -> ReplyMeta:
         seed=values.get("seed"),
         reason=str(values.get("reason", "")),
         stats=GenerationStats(**{k: v for k, v in stats.items() if k in _STATS}) if stats else None,
+        n_drawn=int(values.get("n_drawn", 0)),
     )
 
 

@@ -7,7 +7,6 @@ deleted chats and branches are hidden and come back with undo.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chatrwkv.chat import journal
@@ -28,18 +27,7 @@ if TYPE_CHECKING:
 
     from chatrwkv.chat.backup import DatabaseMoved
     from chatrwkv.chat.journal import Operation
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotRow:
-    """Where a snapshot on disk belongs."""
-
-    key: str
-    fingerprint: str
-    chain: str
-    n_tokens: int
-    n_bytes: int
-    place: str
+    from chatrwkv.chat.vault import Stored
 
 
 class Store(Reader):
@@ -253,7 +241,7 @@ class Store(Reader):
 
     # -- snapshots ----------------------------------------------------------------------------------------
 
-    def link_snapshot(self, node_id: NodeId, snapshot: SnapshotRow) -> Future[None]:
+    def link_snapshot(self, node_id: NodeId, snapshot: Stored) -> Future[None]:
         """Note that a snapshot on disk belongs to a message."""
 
         def work(connection: sqlite3.Connection) -> None:

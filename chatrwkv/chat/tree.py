@@ -64,6 +64,8 @@ class ReplyMeta:
     reason: str = ""
     """A FinishReason, or the sentence of the failure."""
     stats: GenerationStats | None = None
+    n_drawn: int = 0
+    """How many ids at the end of the node's were drawn, over all runs; a continued reply counts on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,237 @@
+"""What a model must read for a reply: the path as segments of text, their ids, the nearest snapshot.
+
+Rendering (`plan_path`) happens where the conversation lives; encoding and looking up (`Plan.read`) on the
+engine thread, the only place that has a tokenizer. Ids that were once fed for a segment are fed again; text
+is encoded only where the rendered text is new: another tokenizer, another template, an edited message.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from chatrwkv.chat.tree import Node, NodeId, Role
+from chatrwkv.engine import EMPTY_CHAIN, Prompt, extend
+from chatrwkv.errors import StateMismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from chatrwkv.chat.template import PromptTemplate
+    from chatrwkv.chat.vault import Vault
+    from chatrwkv.engine import LoadedModel, Snapshot, Tokenizer
+
+Ids = tuple[int, ...]
+
+# Tokens fed at a time when a state is rebuilt outside a reply; cancel is seen in between.
+_CHUNK = 256
+
+_extend = lru_cache(maxsize=1 << 16)(extend)
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One node's part of the prompt, as text."""
+
+    node_id: NodeId | None
+    """None for the role that opens the reply asked for."""
+    text: str
+    prefix: str = ""
+    """Encoded on its own, before `text`: what the model went on from."""
+    start_ids: Ids = ()
+    known: Mapping[str, Ids] = field(default_factory=lambda: MappingProxyType({}))
+    """Ids fed before, by dialect."""
+
+    def dialect(self, tokenizer_id: str) -> str:
+        """Under which name the ids of exactly this text are kept."""
+        return dialect(tokenizer_id, self.text, self.prefix, self.start_ids)
+
+    def ids(self, tokenizer: Tokenizer) -> tuple[Ids, int]:
+        """The ids, and how many of them are the prefix's."""
+        before = (*self.start_ids, *tokenizer.encode(self.prefix)) if self.prefix else self.start_ids
+        known = self.known.get(self.dialect(tokenizer.tokenizer_id))
+        if known is not None and known[: len(before)] == before:
+            return known, len(before)
+        return (*before, *tokenizer.encode(self.text)), len(before)
+
+
+def dialect(tokenizer_id: str, text: str, prefix: str = "", start_ids: Ids = ()) -> str:
+    """The name of a rendering: tokenizer and hash of the text, so that ids never outlive an edit."""
+    rendered = f"{start_ids}\0{prefix}\0{text}".encode("utf-8", "surrogatepass")
+    return f"{tokenizer_id}:{sha256(rendered).hexdigest()[:16]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a plan became with one model."""
+
+    prompt: Prompt
+    chain: str
+    """After the whole prompt."""
+    n_tokens: int
+    """Of the whole prompt, from the first token on."""
+    last_ids: Ids
+    """Ids of the last segment: what a reply's own ids are added to."""
+    encoded: Mapping[NodeId, Mapping[str, Ids]]
+    """Ids that no node has stored yet, by node and dialect."""
+    model: str
+    fingerprint: str
+    tokenizer_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The segments of one prompt, root first."""
+
+    segments: tuple[Segment, ...]
+
+    def drawn(self, tokenizer_id: str, n_drawn: int) -> Ids:
+        """The last `n_drawn` ids of the last segment, if they are known for this tokenizer."""
+        last = self.segments[-1]
+        known = last.known.get(last.dialect(tokenizer_id), ())
+        return known[len(known) - n_drawn :] if n_drawn <= len(known) else ()
+
+    def read(self, loaded: LoadedModel, vault: Vault) -> Reading:
+        """Encode what is new and find the deepest snapshot that has read a prefix of this."""
+        tokenizer, fingerprint = loaded.tokenizer, loaded.model.spec.fingerprint
+        ids: list[int] = []
+        # After each segment, and after each prefix: the places where snapshots are put.
+        borders: list[tuple[int, str]] = []
+        encoded: dict[NodeId, dict[str, Ids]] = {}
+        chain, last = EMPTY_CHAIN, tuple[int, ...]()
+        for segment in self.segments:
+            last, n_prefix = segment.ids(tokenizer)
+            if n_prefix and n_prefix < len(last):
+                borders.append((len(ids) + n_prefix, _extend(chain, last[:n_prefix])))
+            chain = _extend(chain, last)
+            ids.extend(last)
+            borders.append((len(ids), chain))
+            name = segment.dialect(tokenizer.tokenizer_id)
+            if segment.node_id is not None and name not in segment.known:
+                encoded[segment.node_id] = {name: last}
+        snapshot, n_read = _deepest(borders, loaded, vault)
+        rest = tuple(ids[n_read:])
+        if snapshot is None and not rest:
+            rest = (0,)  # nothing at all was said: the model starts from the border between texts
+            chain, ids = extend(EMPTY_CHAIN, rest), [0]
+        return Reading(
+            prompt=Prompt(snapshot, rest),
+            chain=chain,
+            n_tokens=len(ids),
+            last_ids=last,
+            encoded=encoded,
+            model=loaded.name,
+            fingerprint=fingerprint,
+            tokenizer_id=tokenizer.tokenizer_id,
+        )
+
+
+def _deepest(
+    borders: Sequence[tuple[int, str]], loaded: LoadedModel, vault: Vault
+) -> tuple[Snapshot | None, int]:
+    fingerprint = loaded.model.spec.fingerprint
+    for n_read, chain in reversed(borders):
+        if not n_read or (snapshot := vault.get(fingerprint, chain)) is None:
+            continue
+        try:
+            return loaded.adopt(snapshot), n_read
+        except StateMismatch as error:
+            vault.discard(fingerprint, chain, error)
+    return None, 0
+
+
+def plan_path(
+    path: Sequence[Node], template: PromptTemplate, mode: str = "", *, for_reply: bool = True
+) -> Plan:
+    """Render a path.
+
+    Args:
+        path: root to the node after which the model goes on.
+        template: how turns are written.
+        mode: thinking mode of the reply asked for.
+        for_reply: open a new reply at the end; False goes on inside the last node, or only reads the path.
+    """
+    turns = path[1:]
+    if not template.multi_turn:
+        # Each question stands alone: everything before the last one is left out.
+        last_user = max((i for i, node in enumerate(turns) if node.role is Role.USER), default=0)
+        turns = turns[last_user:]
+    segments = [_root_segment(path[0], template)]
+    after_reply = False
+    for place, node in enumerate(turns):
+        if node.role is Role.ASSISTANT:
+            is_last = place == len(turns) - 1
+            if not node.text and (for_reply or not is_last):
+                continue  # a reply that never began was read by nobody
+            segments.append(_reply_segment(node, template))
+            after_reply = True
+        else:
+            follows = turns[place + 1 : place + 2]
+            asked = _mode_of(follows[0], template) if follows else _known_mode(mode, template)
+            text = _turn_text(node, template, first=not after_reply, mode=asked)
+            segments.append(Segment(node.id, text, known=node.tokens))
+            after_reply = False
+    if for_reply:
+        segments.append(Segment(None, "", prefix=template.reply_prefix(_known_mode(mode, template))))
+    return Plan(tuple(segments))
+
+
+def _root_segment(root: Node, template: PromptTemplate) -> Segment:
+    text = template.opening() + template.system_segment(root.text)
+    return Segment(root.id, text, start_ids=template.start_ids, known=root.tokens)
+
+
+def _turn_text(node: Node, template: PromptTemplate, *, first: bool, mode: str) -> str:
+    if node.role is Role.USER:
+        return template.user_segment(node.text, first, mode)
+    return template.system_segment(node.text) if node.role is Role.SYSTEM else node.text
+
+
+def _reply_segment(node: Node, template: PromptTemplate) -> Segment:
+    return Segment(
+        node.id, node.text, prefix=template.reply_prefix(_mode_of(node, template)), known=node.tokens
+    )
+
+
+def _mode_of(node: Node, template: PromptTemplate) -> str:
+    return _known_mode(node.meta.thinking if node.meta else "", template)
+
+
+def _known_mode(mode: str, template: PromptTemplate) -> str:
+    return mode if mode in template.thinking else template.default_mode
+
+
+def read_on(
+    reading: Reading,
+    loaded: LoadedModel,
+    cancelled: Callable[[], bool],
+    progress: Callable[[int, int, str], None],
+) -> Snapshot | None:
+    """Feed what no snapshot holds yet, on the engine thread, and return the mind after it.
+
+    Returns:
+        None when it was cancelled.
+    """
+    snapshot, rest = reading.prompt.snapshot, reading.prompt.token_ids
+    if not rest:
+        return snapshot
+    scratch = (snapshot.state if snapshot else loaded.model.blank()).thaw()
+    logits = None
+    for start in range(0, len(rest), _CHUNK):
+        if cancelled():
+            return None
+        logits = loaded.model.scan([rest[start : start + _CHUNK]], scratch)
+        progress(min(start + _CHUNK, len(rest)), len(rest), "reading")
+    assert logits is not None
+    from chatrwkv.engine import Snapshot  # torch is loaded by now, and not before
+
+    return Snapshot(
+        state=scratch.freeze(0),
+        logits=logits[0].float().cpu().clone(),
+        n_tokens=reading.n_tokens,
+        chain=reading.chain,
+        fingerprint=reading.fingerprint,
+    )

@@ -1,0 +1,141 @@
+"""A conversation and its mind in one `.rwkvstate` file, which a friend without the database can open."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime as dt
+import json
+import zlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from chatrwkv.chat.document import from_document, to_document
+from chatrwkv.chat.plan import read_on
+from chatrwkv.chat.rows import dump
+from chatrwkv.engine import load_state, peek_state, save_state
+from chatrwkv.errors import GenerationError, StateCorrupt, StateMismatch, StoreError
+from chatrwkv.paths import private_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from chatrwkv.chat.plan import Plan, Reading
+    from chatrwkv.chat.tree import Conversation
+    from chatrwkv.chat.vault import Vault
+    from chatrwkv.engine import LoadedModel, ModelInfo, Snapshot, StateInfo
+
+_CONVERSATION = "conversation"
+# Far more than any chat; what unpacks to more was made to fill the memory.
+_LARGEST_BYTES = 256 << 20
+
+
+def save_portable(
+    path: Path, conversation: Conversation, plan: Plan, vault: Vault
+) -> Callable[[LoadedModel, Callable[[], bool], Callable[[int, int, str], None]], Path]:
+    """A task for the engine thread that writes the file and returns its path.
+
+    Args:
+        path: where to.
+        conversation: the path alone, as a chat of its own.
+        plan: the path of that chat, as the model reads it.
+        vault: where its snapshot may be.
+    """
+
+    def task(
+        loaded: LoadedModel, cancelled: Callable[[], bool], progress: Callable[[int, int, str], None]
+    ) -> Path:
+        reading = plan.read(loaded, vault)
+        snapshot = read_on(reading, loaded, cancelled, progress)
+        if snapshot is None:
+            raise GenerationError("Nothing was saved: it was stopped.", hint="Save again.")
+        private_dir(path.parent)
+        save_state(
+            path,
+            snapshot,
+            {
+                "model": loaded.name,
+                "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+                "title": conversation.title,
+                _CONVERSATION: _pack(dump(to_document(_with_read_ids(conversation, reading)))),
+            },
+        )
+        return path
+
+    return task
+
+
+def _with_read_ids(conversation: Conversation, reading: Reading) -> Conversation:
+    """The ids of this tokenizer for every node, and no others: they are what the state has read."""
+    own = f"{reading.tokenizer_id}:"
+    return conversation.with_nodes(
+        [
+            replace(
+                node,
+                tokens={
+                    name: ids
+                    for name, ids in {**node.tokens, **reading.encoded.get(node.id, {})}.items()
+                    if name.startswith(own)
+                },
+            )
+            for node in conversation.nodes.values()
+        ]
+    )
+
+
+def load_portable(path: Path, model: ModelInfo | None) -> tuple[Conversation, Snapshot]:
+    """The conversation in a state file, and its snapshot with every byte checked.
+
+    Args:
+        path: the file.
+        model: what is loaded; None accepts any file.
+
+    Raises:
+        StateCorrupt: the file is damaged, or holds no conversation.
+        StateMismatch: it belongs to another model; both are named.
+        StateVersion: a newer program wrote it.
+    """
+    about = peek_state(path)
+    if model is not None and about.fingerprint != model.fingerprint:
+        raise StateMismatch(
+            f"{path.name} belongs to the model {about.model or about.fingerprint[:12]},"
+            f" but {model.name} is loaded.",
+            hint=f"Load {about.model or 'that model'}, then open the file again.",
+        )
+    conversation = conversation_in(about)
+    snapshot, _ = load_state(path)
+    return conversation, snapshot
+
+
+def conversation_in(about: StateInfo) -> Conversation:
+    """The conversation that a state file carries.
+
+    Raises:
+        StateCorrupt: it carries none that can be read.
+    """
+    packed = about.metadata.get(_CONVERSATION)
+    if packed is None:
+        raise StateCorrupt(
+            f"{about.path.name} holds a state without its conversation.",
+            hint="Save the state from a chat; states of the chats themselves are found without opening them.",
+        )
+    try:
+        document = json.loads(_unpack(packed))
+        return from_document(document, source=about.path.name)
+    except (ValueError, zlib.error, binascii.Error, StoreError, RecursionError) as error:
+        raise StateCorrupt(
+            f"The conversation in {about.path.name} cannot be read ({error}).", hint="Choose another file."
+        ) from error
+
+
+def _pack(text: str) -> str:
+    return base64.b64encode(zlib.compress(text.encode("utf-8", "surrogatepass"), 9)).decode("ascii")
+
+
+def _unpack(packed: str) -> str:
+    unpacker = zlib.decompressobj()
+    raw = unpacker.decompress(base64.b64decode(packed, validate=True), _LARGEST_BYTES)
+    if unpacker.unconsumed_tail:
+        raise ValueError(f"it is larger than {_LARGEST_BYTES:,} bytes")
+    return raw.decode("utf-8", "surrogatepass")

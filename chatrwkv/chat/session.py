@@ -1,0 +1,350 @@
+"""One open chat: send, stop, retry, edit, continue, fork, undo; where tree, store, vault and engine meet.
+
+It belongs to one thread (the interface's). Every change of the tree is committed before it is shown; a view
+that another process made stale is loaded again first, so that nobody overwrites anybody.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from chatrwkv.chat.plan import plan_path
+from chatrwkv.chat.portable import save_portable
+from chatrwkv.chat.replies import Reply
+from chatrwkv.chat.session_view import SessionView, storable
+from chatrwkv.chat.tree import ChatId, Node, NodeId, NodeStatus, ReplyMeta, Role, new_id, new_node
+from chatrwkv.engine import GenerateRequest
+from chatrwkv.errors import BadValue, GenerationError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from concurrent.futures import Future
+    from pathlib import Path
+
+    from chatrwkv.chat.plan import Ids
+    from chatrwkv.chat.surroundings import Surroundings
+    from chatrwkv.chat.template import PromptTemplate
+    from chatrwkv.engine import Job, SamplingParams, Snapshot
+
+_RETRY_SAVE_S = 2.0
+_LOOK_ELSEWHERE_S = 1.0
+_SETTLE_S = 1.0
+_TITLE_CHARS = 60
+
+
+class ChatSession(SessionView):
+    """One open chat. Made by `Workspace`.
+
+    Args:
+        around: what all chats share.
+        chat_id: which chat.
+    """
+
+    def __init__(self, around: Surroundings, chat_id: ChatId) -> None:
+        super().__init__(around, chat_id)
+        self._tried_saving_s = 0.0
+        self._looked_s = 0.0
+
+    # -- talking ------------------------------------------------------------------------------------------
+
+    def send(self, text: str) -> Reply:
+        """Add the user's message and start a reply; the message is on disk when this returns.
+
+        Raises:
+            BadValue: nothing but blanks.
+            GenerationError: a reply on this path is still being written.
+            StoreError: it could not be saved; nothing changed.
+        """
+        text = storable(text)
+        if not text.strip():
+            raise BadValue("There is nothing to send.", hint="Type a message first.")
+        self._refuse_while_writing(self.head)
+        template = self._usable_template()
+        return self._ask(self.head, text, template, "send", title=self.title or _first_line(text))
+
+    def _ask(self, parent: NodeId, text: str, template: PromptTemplate, label: str, *, title: str) -> Reply:
+        user = new_node(parent, Role.USER, text)
+        answer = self._blank_reply(user.id, template, self.thinking, self.params)
+        self._changes.add(label, [user, answer], head=answer.id, title=title, full=True)
+        self._around.store.save_draft(self.id, "")
+        return self._start([answer], template)[0]
+
+    def retry(
+        self,
+        node_id: NodeId | None = None,
+        n: int = 1,
+        thinking: str | None = None,
+        params: Sequence[SamplingParams] | None = None,
+    ) -> list[Reply]:
+        """Write `n` other replies beside `node_id` (or below it, for a user's message), in one batch.
+
+        Args:
+            node_id: a reply or a message; the head unless given.
+            n: how many.
+            thinking: another mode than the chat's.
+            params: sampling of each, in place of `n`.
+        """
+        template = self._usable_template()
+        mode = self.thinking if thinking is None else thinking
+        template.mode(mode)  # raises for one that the template lacks
+        node = self.node(node_id or self.head)
+        parent = node.parent if node.role is Role.ASSISTANT else node.id
+        assert parent is not None, "a reply has a parent"
+        self._refuse_while_writing(parent)
+        n_before = len(self.conversation.children.get(parent, ()))
+        wanted = params or [_reseeded(self.params, n_before + i) for i in range(n)]
+        answers = [self._blank_reply(parent, template, mode, each) for each in wanted]
+        label = "regenerate" if n_before else "reply"
+        self._changes.add(label, answers, head=answers[0].id)
+        return self._start(answers, template)
+
+    def continue_reply(self, node_id: NodeId | None = None) -> Reply:
+        """Let a reply go on where it ended, with nothing to prefill.
+
+        A reply that has messages below goes on in a copy beside it, so that what they answer stays.
+        """
+        self._changes.refresh()
+        node = self.node(node_id or self.head)
+        if node.role is not Role.ASSISTANT:
+            raise BadValue("Only a reply can go on.", hint="Choose a reply, or regenerate one here.")
+        self._refuse_while_writing(node.id)
+        template = self._usable_template()
+        if self.conversation.children.get(node.id):
+            node = replace(node, id=new_id(), created=time.time(), name="")
+            self._changes.add("continue", [node], head=node.id)
+        elif self.head != node.id:
+            self.select(node.id)
+        mode = node.meta.thinking if node.meta else self.thinking
+        params = replace(self.params, seed=node.meta.seed if node.meta else None)
+        n_drawn = node.meta.n_drawn if node.meta else 0
+        meta = replace(self._blank_meta(template, mode, params), n_drawn=n_drawn)
+        going = replace(node, status=NodeStatus.STREAMING, meta=meta)
+        self._changes.overlay(going)
+        self._around.store.finish_node(going)
+        return self._start([going], template, before=node)[0]
+
+    def edit(self, node_id: NodeId, text: str) -> Reply | None:
+        """Change a message: the user's as a new branch with a reply, a reply or the system text in place.
+
+        What lies below an edited reply stays; its states no longer fit and are never used for it.
+        """
+        node, text = self.node(node_id), storable(text)
+        if node.role is Role.USER:
+            if not text.strip():
+                raise BadValue("There is nothing to send.", hint="Type a message, or delete the branch.")
+            template = self._usable_template()
+            assert node.parent is not None, "only the root has no parent"
+            return self._ask(node.parent, text, template, "edit", title=self.title)
+        self.edit_in_place(node_id, text)
+        return None
+
+    def edit_in_place(self, node_id: NodeId, text: str) -> None:
+        """Change a message's text where it stands; undoable."""
+        node, text = self.node(node_id), storable(text)
+        if self.reply_to(node_id):
+            raise GenerationError("This reply is still being written.", hint="Stop it first.")
+        if node.role is Role.ASSISTANT and not text[:1].isspace():
+            # The space or newline between role and reply belongs to the reply and is easily lost in an editor.
+            text = node.text[: len(node.text) - len(node.text.lstrip())] + text
+        status = NodeStatus.COMPLETE
+        self._changes.rewrite("edit in place", replace(node, text=text, status=status))
+
+    def stop(self) -> None:
+        """Ask every reply of this chat to stop; each keeps its text and its mind."""
+        for reply in self._replies:
+            reply.stop()
+
+    def poll(self) -> bool:
+        """Poll every reply, save again what failed to save, notice other processes; whether the tree changed."""
+        before = self.conversation
+        for reply in self.replies:
+            reply.poll()
+        now = time.monotonic()
+        if self._unsaved and now - self._tried_saving_s > _RETRY_SAVE_S:
+            self._tried_saving_s = now
+            for node in list(self._unsaved.values()):
+                self._save(node)
+        if self.is_open_elsewhere and now - self._looked_s > _LOOK_ELSEWHERE_S:
+            self._looked_s = now
+            self._changes.refresh(force=self._streams_elsewhere())
+        return self.conversation is not before
+
+    def fork(self, node_id: NodeId | None = None, title: str = "") -> ChatId:
+        """Copy the path to `node_id` into a new chat that shares its states; this chat stays as it is."""
+        at = self.node(node_id or self.head)
+        made, renamed = self.conversation.copy_path(at.id, title or self.title)
+        for node in list(made.nodes.values()):
+            if node.status is NodeStatus.STREAMING:
+                made = made.with_node(replace(node, status=NodeStatus.STOPPED))
+        shares = {new: old for old, new in renamed.items()}
+        self._around.store.create_chat(made, shares).result()
+        return made.id
+
+    def delete(self, node_id: NodeId) -> None:
+        """Remove a message and everything below it; undoable."""
+        self.node(node_id)
+        gone = set(self.conversation.subtree(node_id))
+        self._settle([reply for reply in self._replies if reply.node_id in gone])
+        self._changes.hide("delete branch", node_id)
+
+    def undo(self) -> str | None:
+        """Take the last change of this chat back, also one of an earlier run; its label, None if there is none."""
+        self._settle(self._replies)
+        return self._changes.undo()
+
+    def redo(self) -> str | None:
+        """Do again what was undone last; its label, None if there is nothing."""
+        self._settle(self._replies)
+        return self._changes.redo()
+
+    # -- states -------------------------------------------------------------------------------------------
+
+    def save_state(self, path: Path, node_id: NodeId | None = None) -> Job:
+        """Write the mind after `node_id` and the conversation that led to it; `Done(path)` when it is there.
+
+        What no snapshot holds is read first, with progress. The file needs no database to be opened.
+        """
+        at = self.node(node_id or self.head)
+        template = self._usable_template()
+        small = self.conversation.copy_path(at.id, self.title)[0]
+        small = replace(small, template=template.name, thinking=self.thinking, params=self.params)
+        plan = plan_path(small.path(), template, self.thinking, for_reply=False)
+        return self._around.engine.call(save_portable(path, small, plan, self.vault))
+
+    # -- inside -------------------------------------------------------------------------------------------
+
+    def _refuse_while_writing(self, node_id: NodeId) -> None:
+        on_path = {node.id for node in self.conversation.path(node_id)}
+        if any(reply.node_id in on_path for reply in self._replies):
+            raise GenerationError(
+                "A reply here is still being written.", hint="Stop it with esc, or wait for its end."
+            )
+
+    def _blank_meta(self, template: PromptTemplate, mode: str, params: SamplingParams) -> ReplyMeta:
+        model = self._around.model()
+        return ReplyMeta(
+            model=model.name if model else "",
+            fingerprint=model.fingerprint if model else "",
+            template=template.name,
+            thinking=mode,
+            params=params,
+            seed=params.seed,
+        )
+
+    def _blank_reply(
+        self, parent: NodeId, template: PromptTemplate, mode: str, params: SamplingParams
+    ) -> Node:
+        meta = self._blank_meta(template, mode, params)
+        return new_node(parent, Role.ASSISTANT, "", status=NodeStatus.STREAMING, meta=meta)
+
+    def _start(
+        self, nodes: Sequence[Node], template: PromptTemplate, *, before: Node | None = None
+    ) -> list[Reply]:
+        """Hand replies to the engine, in one batch; `before` is the one reply that goes on, as it was."""
+        replies, requests = [], []
+        for node in nodes:
+            assert node.meta is not None, "a reply says how it is made"
+            mode, params = node.meta.thinking, node.meta.params
+            mode = mode if mode in template.thinking else template.default_mode
+            end = node.id if before else node.parent
+            plan = plan_path(self.conversation.path(end), template, mode, for_reply=before is None)
+            reply = Reply(node, plan, template.splitter(mode), self, before)
+            drawn: Ids = ()
+            if before and (model := self._around.model()):
+                drawn = plan.drawn(model.tokenizer_id, node.meta.n_drawn)
+            requests.append(
+                GenerateRequest(
+                    prepare=reply.prepare,
+                    params=params,
+                    stops=template.stops,
+                    stop_on_end=template.end_token,
+                    start_position=len(drawn),
+                    penalise=drawn,
+                )
+            )
+            replies.append(reply)
+        self._replies.extend(replies)
+        for reply, job in zip(replies, self._around.engine.submit_many(requests), strict=True):
+            reply.attach(job)
+        return replies
+
+    def _streams_elsewhere(self) -> bool:
+        own = {reply.node_id for reply in self._replies}
+        nodes = self.conversation.nodes.values()
+        return any(node.status is NodeStatus.STREAMING and node.id not in own for node in nodes)
+
+    def _settle(self, replies: Sequence[Reply]) -> None:
+        """End these replies and wait until their last commit is queued."""
+        for reply in replies:
+            reply.stop()
+        for reply in list(replies):
+            reply.wait(_SETTLE_S)
+            reply.abandon()
+
+    def close(self) -> None:
+        """Stop what is being written, save it, and let other processes have the chat."""
+        self._settle(self._replies)
+        if self._lock:
+            self._around.locks.give(self.id)
+            self._lock = False
+
+    # -- what replies hand over (replies.Keeper) ----------------------------------------------------------
+
+    def keep_text(self, node_id: NodeId, text: str) -> None:
+        """Save a reply's text so far."""
+        self._changes.overlay(replace(self.node(node_id), text=text))
+        self._around.store.update_text(node_id, text)
+
+    def keep_prompt(
+        self, reply: Reply, snapshot: Snapshot, encoded: Mapping[NodeId, Mapping[str, Ids]]
+    ) -> None:
+        """Keep the mind after a prompt under the message that was answered, and the ids fed for it."""
+        owner = reply.node_id if reply.before else reply.node.parent
+        assert owner is not None, "a reply has a parent"
+        for node_id, tokens in encoded.items():
+            if node_id in self.conversation.nodes and node_id != reply.node_id:
+                node = self.conversation.nodes[node_id]
+                self._changes.learn(replace(node, tokens={**node.tokens, **tokens}))
+        after = self._around.store.put_tokens(encoded) if encoded else None
+        self._keep_snapshot(owner, snapshot, after)
+
+    def keep_reply(self, reply: Reply, node: Node, snapshot: Snapshot | None) -> None:
+        """The final commit of a reply, then its mind."""
+        self._replies = [other for other in self._replies if other is not reply]
+        self._changes.overlay(node)
+        if reply.before is not None:
+            # On failure the text is saved below, again and again; only this step of undo is lost.
+            with contextlib.suppress(StoreError):
+                self._changes.rewrite("continue", node, reply.before)
+        saved = self._save(node)
+        if snapshot is not None:
+            self._keep_snapshot(node.id, snapshot, saved)
+
+    def _save(self, node: Node) -> Future[None]:
+        self._unsaved[node.id] = node
+        self._tried_saving_s = time.monotonic()
+        saved = self._around.store.finish_node(node)
+        saved.add_done_callback(lambda done: self._saved(node) if done.exception() is None else None)
+        return saved
+
+    def _saved(self, node: Node) -> None:
+        # On the writing thread: two removals from dictionaries, each of them atomic.
+        self._unsaved.pop(node.id, None)
+        self._changes.settle(node)
+
+    def _keep_snapshot(self, node_id: NodeId, snapshot: Snapshot, after: Future[Any] | None) -> None:
+        store = self._around.store
+        self.vault.put(snapshot, after=after, saved=lambda stored: store.link_snapshot(node_id, stored))
+
+
+def _first_line(text: str) -> str:
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return line if len(line) <= _TITLE_CHARS else line[: _TITLE_CHARS - 1].rstrip() + "…"
+
+
+def _reseeded(params: SamplingParams, place: int) -> SamplingParams:
+    # A fixed seed would make every sibling the same reply; the first one keeps it.
+    return params if params.seed is None or not place else replace(params, seed=params.seed + place)

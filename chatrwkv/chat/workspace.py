@@ -1,0 +1,277 @@
+"""Everything of one user: chats, models, templates, states, and the sessions that are open."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from chatrwkv import paths as places
+from chatrwkv.chat.catalog import Catalog, ModelEntry, StateEntry
+from chatrwkv.chat.document import with_new_ids
+from chatrwkv.chat.locks import ChatLocks
+from chatrwkv.chat.portable import load_portable
+from chatrwkv.chat.session import ChatSession
+from chatrwkv.chat.store import Store
+from chatrwkv.chat.surroundings import Surroundings
+from chatrwkv.chat.template import load_templates
+from chatrwkv.chat.tree import ChatId, Conversation
+from chatrwkv.chat.vault import Vault, VaultUsage
+
+if TYPE_CHECKING:
+    from chatrwkv.chat.backup import DatabaseMoved
+    from chatrwkv.chat.reader import ChatSummary
+    from chatrwkv.chat.template import Templates
+    from chatrwkv.config import Settings
+    from chatrwkv.engine import EngineThread, Job, ModelInfo
+    from chatrwkv.errors import StoreError
+    from chatrwkv.paths import Paths
+
+_log = logging.getLogger(__name__)
+
+_HISTORY = "prompt_history"
+_HISTORY_LINES = 500
+_LAST_MODEL = "last_model"
+
+
+class Workspace:
+    """Opens and keeps what the interface works with; made by `Workspace.open`, ended by `close`."""
+
+    def __init__(
+        self, paths: Paths, settings: Settings, engine: EngineThread, store: Store, templates: Templates
+    ) -> None:
+        self.paths = paths
+        self.settings = settings
+        self.engine = engine
+        self.templates = templates
+        self.damage: DatabaseMoved | None = None
+        """A damaged database was put aside at the start; tells where, and which backup there is."""
+        self.catalog = Catalog(
+            places.bundled_models(),
+            paths.models,
+            [Path(folder).expanduser() for folder in settings.model.folders],
+            paths.saved_states,
+        )
+        self._store = store
+        self._locks = ChatLocks(paths.state_dir / "chats.lock")
+        self._vault = Vault(paths.states, settings.chat.state_budget_mb * 1_000_000)
+        self._sessions: dict[ChatId, ChatSession] = {}
+        self._loading: tuple[ModelEntry, Job] | None = None
+        self._around = Surroundings(
+            store=store,
+            vault=self._vault,
+            engine=engine,
+            templates=templates,
+            settings=settings,
+            locks=self._locks,
+            model=self._settled_model,
+            family=self._family,
+        )
+
+    @classmethod
+    def open(
+        cls, paths: Paths, settings: Settings, engine: EngineThread, *, templates: Templates | None = None
+    ) -> Self:
+        """Open the chats and everything around them; loads no model.
+
+        Args:
+            paths: where files are.
+            settings: the user's.
+            engine: started and closed by the caller.
+            templates: the bundled and the user's own unless given.
+
+        Raises:
+            StoreError: the chats cannot be opened; damage is no reason (see `damage`).
+        """
+        store, damage = Store.open_or_move_aside(paths.database, paths.backups)
+        try:
+            if templates is None:
+                templates = load_templates([places.bundled_prompts(), paths.user_prompts])
+            made = cls(paths, settings, engine, store, templates)
+        except BaseException:
+            store.close()
+            raise
+        made.damage = damage
+        if damage is None:
+            store.backup_daily()
+            made._vault.sweep(store.linked_places())
+        return made
+
+    def close(self) -> None:
+        """Stop and save what is being written, then close everything but the engine."""
+        for session in self._sessions.values():
+            session.stop()
+        for session in self._sessions.values():
+            session.close()
+        self._sessions.clear()
+        self._vault.close()
+        self._store.close()
+        self._locks.close()
+
+    # -- chats --------------------------------------------------------------------------------------------
+
+    def chats(self, *, deleted: bool = False) -> list[ChatSummary]:
+        """All chats, the one used last first; or the deleted ones."""
+        return self._store.chats(deleted=deleted)
+
+    def new_chat(self, title: str = "", *, template: str = "", system: str = "") -> ChatSession:
+        """An empty chat."""
+        chat = self.settings.chat
+        return self._adopt(
+            Conversation.start(title, system, template=template or chat.template, thinking=chat.thinking)
+        )
+
+    def open_chat(self, chat_id: ChatId) -> ChatSession:
+        """The session of a chat; one per chat, however often it is asked for.
+
+        Raises:
+            StoreError: there is no such chat, or it cannot be read.
+        """
+        if chat_id not in self._sessions:
+            self._sessions[chat_id] = ChatSession(self._around, chat_id)
+        return self._sessions[chat_id]
+
+    def close_chat(self, chat_id: ChatId) -> None:
+        """Stop and save what is being written there, and let other processes have the chat."""
+        session = self._sessions.pop(chat_id, None)
+        if session is not None:
+            session.close()
+
+    @property
+    def open_chats(self) -> list[ChatSession]:
+        """The sessions that are open; poll them all, since replies go on in the background."""
+        return list(self._sessions.values())
+
+    def delete_chat(self, chat_id: ChatId) -> None:
+        """Take a chat from the list; `restore_chat` brings it back."""
+        self.close_chat(chat_id)
+        self._store.delete_chat(chat_id).result()
+
+    def restore_chat(self, chat_id: ChatId | None = None) -> ChatId | None:
+        """Bring a deleted chat back, the one deleted last unless named; None when there is none."""
+        if chat_id is None:
+            gone = max(self.chats(deleted=True), key=lambda chat: chat.deleted or 0, default=None)
+            if gone is None:
+                return None
+            chat_id = gone.id
+        self._store.restore_chat(chat_id).result()
+        return chat_id
+
+    def rename_chat(self, chat_id: ChatId, title: str) -> None:
+        """Give a chat another title."""
+        if chat_id in self._sessions:
+            self._sessions[chat_id].rename(title)
+        else:
+            self._store.rename(chat_id, title).result()
+
+    def import_chat(self, conversation: Conversation) -> ChatSession:
+        """Add a conversation from elsewhere as a new chat."""
+        return self._adopt(with_new_ids(conversation))
+
+    def _adopt(self, conversation: Conversation) -> ChatSession:
+        self._store.create_chat(conversation).result()
+        return self.open_chat(conversation.id)
+
+    # -- models and states --------------------------------------------------------------------------------
+
+    @property
+    def model(self) -> ModelInfo | None:
+        """The model that is loaded."""
+        return self.engine.info
+
+    @property
+    def loading(self) -> ModelEntry | None:
+        """The model that is being loaded."""
+        if self._loading is not None and self._loading[1].done.is_set():
+            self._loading = None
+        return self._loading[0] if self._loading else None
+
+    def models(self) -> list[ModelEntry]:
+        """Every model in the known folders."""
+        return self.catalog.models()
+
+    def default_model(self) -> ModelEntry | None:
+        """What to load at the start: the setting, the one used last, else the first built-in one.
+
+        Raises:
+            ModelNotFound: the setting names nothing.
+        """
+        if self.settings.model.default:
+            return self.catalog.find(self.settings.model.default)
+        last = self._store.setting(_LAST_MODEL)
+        if isinstance(last, str) and Path(last).exists():
+            return self.catalog.find(last)
+        return next(iter(self.models()), None)
+
+    def load_model(self, ref: str | Path | ModelEntry, *, device: str = "", dtype: str = "") -> Job:
+        """Load a model in the background; chats go on with it, texts stay, states of the old one stay too.
+
+        Raises:
+            ModelNotFound: `ref` names nothing.
+        """
+        entry = ref if isinstance(ref, ModelEntry) else self.catalog.find(ref)
+        own = self.settings.model
+        job = self.engine.load(entry.path, device=device or own.device, dtype=dtype or own.dtype)
+        self._loading = (entry, job)
+        self._store.set_setting(_LAST_MODEL, str(entry.path))
+        return job
+
+    def states(self) -> list[StateEntry]:
+        """Every saved state file."""
+        return self.catalog.states()
+
+    def load_state(self, path: Path) -> ChatSession:
+        """A new chat that goes on from a state file, with nothing to prefill.
+
+        Raises:
+            StateError: the file is damaged, or belongs to another model than the one that is loaded.
+        """
+        conversation, snapshot = load_portable(Path(path), self.model)
+        session = self.import_chat(conversation)
+        self._vault.put(snapshot, saved=lambda stored: self._store.link_snapshot(session.head, stored))
+        return session
+
+    def usage(self) -> VaultUsage:
+        """How much of the memory and of the disk the states take."""
+        return self._vault.usage()
+
+    def _settled_model(self) -> ModelInfo | None:
+        return None if self.loading else self.model
+
+    def _family(self) -> str:
+        entry, model = self.loading, self.model
+        if entry is not None:
+            return entry.family
+        return model.card_family if model else ""
+
+    # -- small things -------------------------------------------------------------------------------------
+
+    def draft(self, chat_id: ChatId) -> str:
+        """What was typed there and not sent."""
+        return self._store.draft(chat_id)
+
+    def save_draft(self, chat_id: ChatId, text: str) -> None:
+        """Keep what is typed."""
+        self._store.save_draft(chat_id, text)
+
+    def history(self) -> list[str]:
+        """Prompts sent, the oldest first."""
+        return list(self._store.setting(_HISTORY, []))
+
+    def add_history(self, text: str) -> None:
+        """Remember a prompt."""
+        lines = [line for line in self.history() if line != text]
+        self._store.set_setting(_HISTORY, [*lines, text][-_HISTORY_LINES:])
+
+    @property
+    def problem(self) -> StoreError | None:
+        """Why the last write failed; None once one succeeded again."""
+        return self._store.problem
+
+    def integrity(self) -> list[str]:
+        """What a thorough check of the database finds; empty is good."""
+        return self._store.integrity()
+
+    def backup(self, label: str = "by-hand") -> Path:
+        """Copy the database into the backups folder."""
+        return self._store.backup(label)
