@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
 
-from training.text import library
+from training.text import generate, library
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MAX_WORDS = 60
 MAX_FILE_BYTES = 600_000
@@ -19,7 +23,7 @@ PRINTABLE = re.compile(r"[ -~]+")
 
 
 def base(name: str) -> str:
-    return name.split(".")[0]
+    return name.partition(".")[0]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -97,3 +101,22 @@ def test_evaluation_prompts_are_thirty_and_gradable(name: str) -> None:
         assert expect["any"]
         for pattern in (*expect["any"], *expect["none"]):
             re.compile(pattern, re.IGNORECASE)
+
+
+def test_generators_repeat_themselves_with_the_same_seed() -> None:
+    """A training run that resumes must see the text it would have seen."""
+    assert list(generate.dialogues(Random(7), 300)) == list(generate.dialogues(Random(7), 300))
+
+
+def test_generated_dialogues_are_well_formed_and_free_of_held_out_prompts() -> None:
+    """A slot left unfilled or an "a apple" would be learnt by heart."""
+    banned = library.held_out()
+    for turns in generate.dialogues(Random(1), 4000):
+        assert [role for role, _ in turns] == ["user", "assistant"] * (len(turns) // 2)
+        for role, text in turns:
+            assert PRINTABLE.fullmatch(text), text
+            assert not re.search(
+                r"[{}]|  |\ba (?!eu|one)[aeio]\w|\ban [bcdfgjklmnpqrstvwxyz]\w", text, re.IGNORECASE
+            ), text
+            assert role == "user" or (len(text.split()) <= MAX_WORDS and text[-1] in '.!?"'), text
+            assert role == "assistant" or library.normalise(text) not in banned

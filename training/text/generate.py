@@ -1,0 +1,38 @@
+"""All generators as one, with shares that suit how hard each subject is to learn."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING
+
+from training.text import generate_arithmetic, generate_facts, generate_memory, generate_stories
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from training.text.library import Dialogue
+
+SHARES = (
+    (generate_arithmetic.dialogues, 0.28),
+    (generate_facts.dialogues, 0.32),
+    (generate_memory.dialogues, 0.28),
+    (generate_stories.dialogues, 0.12),
+)
+
+
+def dialogues(rng: Random, n: int) -> Iterator[Dialogue]:
+    """`n` dialogues of all kinds, mixed; the same random state gives the same dialogues."""
+    streams = [make(Random(rng.random()), n) for make, _ in SHARES]
+    weights = [share for _, share in SHARES]
+    for _ in range(n):
+        yield next(rng.choices(streams, weights)[0])
+
+
+def main() -> None:
+    """Print a few dialogues to look at."""
+    for turns in dialogues(Random(0), 20):
+        print(" | ".join(text for _, text in turns))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,270 @@
+"""Sums, differences, small products, counting and comparing, with follow-ups that need the last result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from training.text.wording import listed, number_word, pick, said, sentence, stream, words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from random import Random
+
+    from training.text.library import Dialogue
+
+TOP = 20  # operands and most results stay within what 4.5 million parameters can learn by heart
+
+FRAMES = (
+    "What is {}? / What's {}? / How much is {}? / Can you tell me what {} is? / Calculate {}. / {} / {} = / {}? / "
+    "Tell me {}. / What does {} make? / What do you get for {}? / Please work out {}. / Do you know what {} is? / "
+    "Quick, what is {}? / Compute {}. / I need {}. / So what is {}? / And what is {}? / What is the result of {}? / "
+    "Hey, what is {}? / Could you tell me {}? / {} is what? / {} makes? / Solve {}. / Give me {}. / Tell me what {} is."
+)
+PLUS = "{a} plus {b} / {a} + {b} / {a}+{b} / {a} plus {b} / {a} and {b}"
+MINUS = "{a} minus {b} / {a} - {b} / {a}-{b} / {a} minus {b} / {a} take away {b} / {a} less {b}"
+TIMES = "{a} times {b} / {a} * {b} / {a}*{b} / {a} times {b} / {a} x {b} / {a} multiplied by {b}"
+
+THINGS = words(
+    "apples pears eggs books pens coins cookies cups balls stones stamps keys plums nuts candles tickets "
+    "flowers shells buttons cakes oranges pencils cards sweets bananas spoons toys marbles hats"
+)
+NAMES = words("Tom Lisa Ben Mia Sam Nora Max Ida Leo Ella Paul Jane Finn Rosa Emil Lucy")
+
+
+def add(rng: Random) -> Dialogue:
+    """A sum of two small numbers."""
+    a, b = _operands(rng)
+    return _asked(rng, PLUS, a, b, "plus", a + b)
+
+
+def subtract(rng: Random) -> Dialogue:
+    """A difference that is never below zero."""
+    a, b = sorted(_operands(rng), reverse=True)
+    return _asked(rng, MINUS, a, b, "minus", a - b)
+
+
+def multiply(rng: Random) -> Dialogue:
+    """A product from the table up to ten, the small ones more often."""
+    a, b = min(rng.randint(0, 10), rng.randint(1, 10)), rng.randint(1, 10)
+    return _asked(rng, TIMES, a, b, "times", a * b)
+
+
+def divide(rng: Random) -> Dialogue:
+    """A division without a rest."""
+    b, result = rng.randint(1, 10), rng.randint(1, 10)
+    return _asked(
+        rng, "{a} divided by {b} / {a}/{b} / {a} divided by {b}", b * result, b, "divided by", result
+    )
+
+
+def story_sum(rng: Random) -> Dialogue:
+    """A sum told with things."""
+    a, b = rng.randint(1, 10), rng.randint(1, 10)
+    things, name = rng.choice(THINGS), rng.choice(NAMES)
+    question = pick(
+        rng,
+        "I have {a} {t} and get {b} more. How many {t} do I have? / "
+        "I have {a} {t} and I find {b} more. How many do I have now? / "
+        "{n} has {a} {t} and buys {b} more. How many {t} does {n} have? / "
+        "There are {a} {t} on the table. I add {b}. How many are there now? / "
+        "If I have {a} {t} and you give me {b}, how many do I have? / "
+        "I put {a} {t} in a box, then {b} more. How many {t} are in the box? / "
+        "{n} has {a} {t} and I have {b}. How many {t} do we have together?",
+    ).format(a=a, b=b, t=things, n=name)
+    return said(question, f"{a} plus {b} is {a + b}, so the answer is {a + b} {things}.")
+
+
+def story_difference(rng: Random) -> Dialogue:
+    """A difference told with things."""
+    a = rng.randint(2, 12)
+    b = rng.randint(1, a - 1)
+    things, name = rng.choice(THINGS), rng.choice(NAMES)
+    question = pick(
+        rng,
+        "I have {a} {t} and lose {b}. How many are left? / "
+        "I have {a} {t} and give {b} away. How many {t} do I have left? / "
+        "{n} has {a} {t} and gives me {b}. How many {t} does {n} have now? / "
+        "There are {a} {t} in a bag. I take out {b}. What is left? / "
+        "If I have {a} {t} and use {b} of them, how many are left? / "
+        "There were {a} {t} in the box and {b} are gone. How many are still there? / "
+        "I had {a} {t}, but {n} took {b}. How many do I have now?",
+    ).format(a=a, b=b, t=things, n=name)
+    return said(question, f"{a} minus {b} is {a - b}, so {a - b} {'is' if a - b == 1 else 'are'} left.")
+
+
+def go_on(rng: Random) -> Dialogue:
+    """A chain: each question changes the last result."""
+    a, b = rng.randint(1, 9), rng.randint(1, 9)
+    total = a + b
+    texts = [
+        pick(rng, "What is {a} plus {b}? / What is {a}+{b}? / {a} + {b}").format(a=a, b=b),
+        f"{a} plus {b} is {total}.",
+    ]
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        c = rng.randint(1, min(9, total)) if total else 1
+        kind = rng.choice(("more", "less", "double") if total <= TOP // 2 else ("more", "less"))
+        if total == 0:
+            kind = "more"  # results stay at zero or above
+        if kind == "more":
+            ask = pick(
+                rng,
+                "And {c} more? / Plus {c}? / Now add {c}. / And plus {c}? / Add {c} to that. / And {c} more, please?",
+            )
+            if c == 1:
+                ask = pick(rng, "And one more? / One more? / Plus one? / And 1 more? / Add one.")
+            texts += [ask.format(c=c), f"{total} plus {c} is {total + c}."]
+            total += c
+        elif kind == "less":
+            ask = pick(
+                rng,
+                "Minus {c}? / And minus {c}? / Now take away {c}. / And {c} less? / Take {c} away from that.",
+            )
+            texts += [ask.format(c=c), f"{total} minus {c} is {total - c}."]
+            total -= c
+        else:
+            ask = pick(
+                rng, "Times two? / And twice that? / Double it. / And the double? / Now double that, please."
+            )
+            texts += [ask, f"2 times {total} is {2 * total}."]
+            total *= 2
+    return said(*texts)
+
+
+def count(rng: Random) -> Dialogue:
+    """Counting up or down."""
+    top = rng.randint(3, 12)
+    if rng.random() < 0.7:
+        ask = pick(rng, "Count to {}. / Can you count to {}? / Please count to {}. / Count from 1 to {}.")
+        return said(ask.format(top), ", ".join(map(str, range(1, top + 1))) + ".")
+    ask = pick(rng, "Count down from {}. / Count backwards from {}. / Can you count down from {}?")
+    return said(ask.format(top), ", ".join(map(str, range(top, 0, -1))) + ".")
+
+
+def neighbour(rng: Random) -> Dialogue:
+    """The number after or before another."""
+    number = rng.randint(1, 40)
+    if rng.random() < 0.6:
+        ask = pick(
+            rng,
+            "What number comes after {}? / Which number comes after {}? / What comes after {}? / What is the next number after {}?",
+        )
+        return said(ask.format(number), f"After {number} comes {number + 1}.")
+    ask = pick(rng, "What number comes before {}? / Which number comes before {}? / What comes before {}?")
+    return said(ask.format(number), f"Before {number} comes {number - 1}.")
+
+
+def compare(rng: Random) -> Dialogue:
+    """Which of two numbers is bigger or smaller."""
+    a, b = rng.sample(range(50), 2)
+    low, high = sorted((a, b))
+    if rng.random() < 0.5:
+        ask = pick(
+            rng,
+            "Which is bigger, {a} or {b}? / Which number is bigger, {a} or {b}? / Is {a} or {b} bigger? / What is more, {a} or {b}?",
+        )
+        return said(ask.format(a=a, b=b), f"{high} is bigger than {low}.")
+    if rng.random() < 0.5:
+        ask = pick(
+            rng,
+            "Which is smaller, {a} or {b}? / Which number is smaller, {a} or {b}? / What is less, {a} or {b}?",
+        )
+        return said(ask.format(a=a, b=b), f"{low} is smaller than {high}.")
+    word = "Yes" if a > b else "No"
+    verdict = f"{a} is bigger than {b}" if a > b else f"{a} is smaller than {b}"
+    return said(
+        pick(rng, "Is {a} bigger than {b}? / Is {a} more than {b}?").format(a=a, b=b), f"{word}, {verdict}."
+    )
+
+
+def even_or_odd(rng: Random) -> Dialogue:
+    """Whether a number is even."""
+    number = rng.randint(1, 30)
+    kind = "odd" if number % 2 else "even"
+    ask = pick(rng, "Is {} even or odd? / Is {} an even number? / Is {} an odd number? / Even or odd: {}?")
+    answer = f"{number} is {kind}."
+    if "an even" in ask or "an odd" in ask:
+        answer = f"{'Yes' if kind in ask else 'No'}, {number} is {kind}."
+    return said(ask.format(number), answer)
+
+
+def double_or_half(rng: Random) -> Dialogue:
+    """Twice a number, or half of an even one."""
+    number = rng.randint(1, 10)
+    if rng.random() < 0.5:
+        ask = pick(rng, "What is twice {}? / What is the double of {}? / Double {}. / What is two times {}?")
+        return said(ask.format(number), f"2 times {number} is {2 * number}.")
+    ask = pick(rng, "What is half of {}? / What is the half of {}? / How much is half of {}?")
+    return said(ask.format(2 * number), f"Half of {2 * number} is {number}.")
+
+
+def in_words(rng: Random) -> Dialogue:
+    """Sums with number words, answered in words."""
+    a, b = rng.randint(1, 10), rng.randint(1, 10)
+    if rng.random() < 0.3:
+        return said(
+            pick(rng, "How do you write {} as a word? / Write {} in letters. / What is {} in words?").format(
+                a + b
+            ),
+            f"{a + b} is written {number_word(a + b)}.",
+        )
+    plus = rng.random() < 0.5 or a < b
+    result = a + b if plus else a - b
+    text = f"{number_word(a)} {'plus' if plus else 'minus'} {number_word(b)}"
+    ask = pick(rng, "What is {}? / How much is {}? / {} / What's {}? / Tell me {}.").format(text)
+    return said(sentence(ask), f"{sentence(text)} is {number_word(result)}.")
+
+
+def sort_numbers(rng: Random) -> Dialogue:
+    """Three numbers put in order."""
+    numbers = rng.sample(range(1, 21), 3)
+    ask = pick(rng, "Sort these numbers: {}. / Put {} in order. / Sort {}, please. / Sort {}.")
+    text = ", ".join(map(str, numbers))
+    return said(ask.format(text), f"In order: {listed([str(n) for n in sorted(numbers)])}.")
+
+
+def too_big(rng: Random) -> Dialogue:
+    """A sum beyond what the model can know: it says so."""
+    a, b = rng.randint(101, 9999), rng.randint(101, 9999)
+    sign = rng.choice(("plus", "minus", "times", "divided by", "+", "*"))
+    answer = pick(
+        rng,
+        "That is too large for me. I only do small sums, up to about twenty. / "
+        "Such large numbers are too hard for me. A calculator is the better friend. / "
+        "I would get that wrong. Try me with numbers up to twenty.",
+    )
+    return said(pick(rng, FRAMES.replace(" / {} / {} =", "")).format(f"{a} {sign} {b}"), answer)
+
+
+MAKERS = (
+    (24, add),
+    (14, subtract),
+    (10, multiply),
+    (2, divide),
+    (5, story_sum),
+    (5, story_difference),
+    (9, go_on),
+    (3, count),
+    (4, neighbour),
+    (5, compare),
+    (2, even_or_odd),
+    (4, double_or_half),
+    (5, in_words),
+    (2, sort_numbers),
+    (3, too_big),
+)
+
+
+def dialogues(rng: Random, n: int) -> Iterator[Dialogue]:
+    """`n` dialogues about numbers."""
+    return stream(rng, n, MAKERS)
+
+
+def _operands(rng: Random) -> tuple[int, int]:
+    """Two numbers: half of the time up to ten, where people ask most."""
+    top = 10 if rng.random() < 0.5 else TOP
+    return rng.randint(0, top), rng.randint(0, top)
+
+
+def _asked(rng: Random, forms: str, a: int, b: int, word: str, result: int) -> Dialogue:
+    ask = pick(rng, FRAMES).format(pick(rng, forms).format(a=a, b=b))
+    return said(ask, f"{a} {word} {b} is {result}.")
