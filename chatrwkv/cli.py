@@ -1,0 +1,137 @@
+"""The command line: which command is meant, and what its end means to the shell.
+
+stdout is data, stderr is narration. Exit codes: 0 ok, 1 the reply or the chats failed, 2 usage, settings or
+template, 3 no such model or it cannot be loaded, 4 a state is damaged or of another model, 130 interrupted,
+141 whoever read the output left. Nothing here imports torch or textual, so `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from chatrwkv.errors import ChatRWKVError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PROG = "chatrwkv"
+# name: what it does; each is a module in `commands/`
+COMMANDS = {
+    "run": "answer once: prompt in, reply out, made for pipes",
+    "chats": "list, show, export, import, rename, delete and restore chats",
+    "states": "list and check saved states",
+    "models": "list models and say what they are",
+    "prompts": "list, show and check prompt templates",
+    "config": "show the settings and where each comes from",
+    "paths": "say where files live",
+    "doctor": "check that this installation works",
+    "completion": "print a completion script for a shell",
+}
+INTERRUPTED = 130
+READER_LEFT = 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; argparse itself exits 2 on a wrong one."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    _make_streams_lenient()
+    try:
+        args = parse(arguments)
+        code: int = args.handler(args)
+        sys.stdout.flush()
+    except ChatRWKVError as error:
+        _complain(error.message, error.hint)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        code = READER_LEFT
+        _silence_stdout()
+    except Exception as error:  # the top of the program: a sentence instead of a traceback
+        if sys.flags.dev_mode:
+            raise
+        what = str(error) or type(error).__name__
+        _complain(
+            f"Something unexpected happened: {what}",
+            f"`python -X dev -m {PROG} ...` shows where; please report it.",
+        )
+        code = 1
+    return code
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The arguments as a namespace with a `handler`; exits with 2 and a message when they are wrong."""
+    if arguments and arguments[0] in COMMANDS:
+        return command_parser(arguments[0]).parse_args(arguments[1:])
+    parser = app_parser()
+    args = parser.parse_args(arguments)
+    if "--" not in arguments:
+        _refuse_likely_command(parser, args.message)
+    return args
+
+
+def app_parser() -> argparse.ArgumentParser:
+    """The parser of `chatrwkv` without a command."""
+    parser = new_parser(PROG, "Talk to an RWKV model in the terminal. Without a command, the app opens.")
+    module = import_module("chatrwkv.commands.app")
+    module.arguments(parser)
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items())
+    parser.epilog = f"commands (`{PROG} COMMAND --help` tells more):\n{commands}"
+    return parser
+
+
+def command_parser(name: str) -> argparse.ArgumentParser:
+    """The parser of one command; imports only that command's module."""
+    module = import_module(f"chatrwkv.commands.{name}")
+    parser = new_parser(f"{PROG} {name}", f"{COMMANDS[name].capitalize()}.")
+    module.arguments(parser)
+    return parser
+
+
+def new_parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """A parser in this program's manner."""
+    return argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def _refuse_likely_command(parser: argparse.ArgumentParser, message: str | None) -> None:
+    """`chatrwkv modles` is no greeting; a message of one word that is one can follow `--`."""
+    if not message or " " in message:
+        return
+    near = difflib.get_close_matches(message, COMMANDS, n=1, cutoff=0.8)
+    if near:
+        start = "the command comes first" if message == near[0] else f"did you mean `{PROG} {near[0]}`"
+        parser.error(f"{start}? To send {message!r} as a message: {PROG} -- {message}")
+
+
+def _complain(message: str, hint: str) -> None:
+    from chatrwkv.text import sanitise
+
+    lines = f"{PROG}: {message}\n" + (f"  {hint}\n" if hint else "")
+    with contextlib.suppress(OSError):  # nobody may be left to be told
+        sys.stderr.write(sanitise(lines))
+        sys.stderr.flush()
+
+
+def _make_streams_lenient() -> None:
+    """A locale without UTF-8 must not turn a reply into a UnicodeEncodeError; pipes are always UTF-8."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace", **({} if stream.isatty() else {"encoding": "utf-8"}))
+
+
+def _silence_stdout() -> None:
+    """Python flushes stdout once more at exit, and would tell about the closed pipe then."""
+    with contextlib.suppress(OSError, ValueError):  # in a test, stdout is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,178 @@
+"""`chatrwkv chats`: the stored chats, without the app."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chatrwkv.commands.output import Output, add_json, narrate, print_rows
+from chatrwkv.errors import StoreError
+from chatrwkv.paths import Paths, private_dir
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from chatrwkv.chat.reader import ChatSummary
+    from chatrwkv.chat.store import Store
+    from chatrwkv.chat.tree import Conversation
+
+_SHORT_ID = 8  # characters of an id in lists; any unambiguous beginning is understood
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.epilog = "ID is an id of `chats list`, or the beginning of one."
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+
+    def action(name: str, text: str, handler: object, *, with_id: bool = True) -> argparse.ArgumentParser:
+        made = actions.add_parser(name, help=text, allow_abbrev=False)
+        if with_id:
+            made.add_argument("id", metavar="ID", help="chat")
+        made.set_defaults(handler=handler)
+        return made
+
+    list_parser = action("list", "list chats, the last used first", list_all, with_id=False)
+    list_parser.add_argument("--deleted", action="store_true", help="list deleted chats instead")
+    add_json(list_parser)
+    show_parser = action("show", "print the messages that the chat shows", show)
+    add_json(show_parser, "print the whole tree as JSON")
+    export_parser = action("export", "write a chat to a file", export)
+    export_parser.add_argument(
+        "-f", "--format", choices=("md", "json", "txt"), help="default: by the file's name, else md"
+    )
+    export_parser.add_argument("-o", "--output", metavar="FILE", help="file to write; stdout if absent")
+    export_parser.add_argument("--force", action="store_true", help="replace the file")
+    import_parser = action("import", "add a chat from an exported JSON file", import_, with_id=False)
+    import_parser.add_argument("file", metavar="FILE", help="file of `chats export --format json`")
+    rename_parser = action("rename", "give a chat another title", rename)
+    rename_parser.add_argument("title", metavar="TITLE", help="the new title")
+    action("delete", "hide a chat; `chats restore` brings it back", delete)
+    action("restore", "bring a deleted chat back", restore)
+
+
+@contextmanager
+def opened_store() -> Iterator[Store]:
+    """The user's chats.
+
+    Raises:
+        StoreError: they cannot be read.
+    """
+    from chatrwkv.chat.store import Store
+
+    paths = Paths.default()
+    private_dir(paths.database.parent)
+    store = Store.open(paths.database, paths.backups)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def find_chat(store: Store, reference: str, *, deleted: bool = False) -> ChatSummary:
+    """The chat whose id begins with `reference`.
+
+    Raises:
+        StoreError: there is none, or more than one.
+    """
+    found = [chat for chat in store.chats(deleted=deleted) if chat.id.startswith(reference.lower())]
+    exact = [chat for chat in found if chat.id == reference.lower()]
+    if len(found) == 1 or exact:
+        return (exact or found)[0]
+    kind = "deleted chat" if deleted else "chat"
+    flag = " --deleted" if deleted else ""
+    hint = f"`chatrwkv chats list{flag}` shows the ids."
+    if found and reference:
+        raise StoreError(f"{len(found)} ids begin with {reference!r}.", hint="Give more of the id.")
+    raise StoreError(f"There is no {kind} {reference!r}.", hint=hint)
+
+
+def list_all(args: argparse.Namespace) -> int:
+    """One line a chat."""
+    with opened_store() as store:
+        chats = store.chats(deleted=args.deleted)
+    rows = [
+        {
+            "id": chat.id if args.json else chat.id[:_SHORT_ID],
+            "updated": chat.updated if args.json else _when(chat.updated),
+            "messages": chat.n_messages,
+            "title": chat.title or ("" if args.json else "Untitled chat"),
+            "template": chat.template,
+            "created": chat.created,
+        }
+        for chat in chats
+    ]
+    print_rows(args, rows, ("id", "updated", "messages", "title"))
+    return 0
+
+
+def show(args: argparse.Namespace) -> int:
+    """The path that is shown, or the whole tree as JSON."""
+    from chatrwkv.commands.chat_files import to_json, to_markdown
+
+    conversation = _loaded(args)
+    output = Output()
+    output.write(to_json(conversation) if args.json else to_markdown(conversation))
+    return 0
+
+
+def export(args: argparse.Namespace) -> int:
+    """Write a chat to a file or to stdout."""
+    from chatrwkv.commands.chat_files import to_json, to_markdown, to_text, write_file
+
+    conversation = _loaded(args)
+    suffix = Path(args.output).suffix.lstrip(".") if args.output else ""
+    kind = args.format or (suffix if suffix in ("json", "txt") else "md")
+    text = {"md": to_markdown, "json": to_json, "txt": to_text}[kind](conversation)
+    if args.output is None:
+        Output().write(text)
+    else:
+        write_file(Path(args.output), text, force=args.force)
+        narrate(f"wrote {args.output}")
+    return 0
+
+
+def import_(args: argparse.Namespace) -> int:
+    """Add a chat and print its id."""
+    from chatrwkv.commands.chat_files import read_chat
+
+    conversation = read_chat(Path(args.file))
+    with opened_store() as store:
+        store.create_chat(conversation).result()
+    print(conversation.id)
+    return 0
+
+
+def rename(args: argparse.Namespace) -> int:
+    """Change the title."""
+    title = " ".join(args.title.split())
+    with opened_store() as store:
+        store.rename(find_chat(store, args.id).id, title).result()
+    return 0
+
+
+def delete(args: argparse.Namespace) -> int:
+    """Hide a chat."""
+    with opened_store() as store:
+        chat = find_chat(store, args.id)
+        store.delete_chat(chat.id).result()
+    narrate(f"deleted; `chatrwkv chats restore {chat.id[:_SHORT_ID]}` brings it back")
+    return 0
+
+
+def restore(args: argparse.Namespace) -> int:
+    """Bring a chat back."""
+    with opened_store() as store:
+        store.restore_chat(find_chat(store, args.id, deleted=True).id).result()
+    return 0
+
+
+def _loaded(args: argparse.Namespace) -> Conversation:
+    with opened_store() as store:
+        return store.load(find_chat(store, args.id).id)[0]
+
+
+def _when(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M")

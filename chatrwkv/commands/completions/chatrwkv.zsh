@@ -1,0 +1,224 @@
+#compdef chatrwkv
+# Written from chatrwkv's argument parsers; do not edit.
+
+_chatrwkv() {
+    local line state
+    _arguments -s -C '(-h --help)'{-h,--help}'[show this help message and exit]' '(-m --model)'{-m,--model}'[name or path of the model]:model:_files' '(-c --continue)'{-c,--continue}'[go on with the last chat]' '--chat[open this chat (chatrwkv chats list shows the ids)]:id:' '--state[start a chat from a saved state]:file:_files' '--prompt[prompt template (chatrwkv prompts list)]:name:' '--config[read this settings file instead of your own]:file:_files' '--offline[never use the network]' '--version[show versions and leave]' '1: :->command' '*::argument:->rest'
+    case $state in
+        command)
+            local -a commands=(
+                'run:answer once, prompt in, reply out, made for pipes'
+                'chats:list, show, export, import, rename, delete and restore chats'
+                'states:list and check saved states'
+                'models:list models and say what they are'
+                'prompts:list, show and check prompt templates'
+                'config:show the settings and where each comes from'
+                'paths:say where files live'
+                'doctor:check that this installation works'
+                'completion:print a completion script for a shell'
+            )
+            _describe command commands ;;
+        rest) case $line[1] in
+                run) _chatrwkv_run ;;
+                chats) _chatrwkv_chats ;;
+                states) _chatrwkv_states ;;
+                models) _chatrwkv_models ;;
+                prompts) _chatrwkv_prompts ;;
+                config) _chatrwkv_config ;;
+                paths) _chatrwkv_paths ;;
+                doctor) _chatrwkv_doctor ;;
+                completion) _chatrwkv_completion ;;
+            esac ;;
+    esac
+}
+
+_chatrwkv_run() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '(-m --model)'{-m,--model}'[name or path of the model]:model:_files' '(-s --system)'{-s,--system}'[system text, or the tools of a function call]:text:' '(-t --template)'{-t,--template}'[prompt template, by name or .toml file]:name:' '--think[thinking mode (chatrwkv prompts show NAME lists them)]:mode:' '(-n --replies)'{-n,--replies}'[this many replies, made together]:n:' '--max-tokens[stop after this many tokens]:n:' '--seed[make the reply repeatable; reply i of -n uses seed + i]:n:' '--temp[0 is greedy]:x:' '--top-p[keep the likeliest tokens of this mass; 1 is off]:x:' '--top-k[keep this many tokens; 0 is off]:n:' '--top-a[drop p < A * p_max ** 2; 0 is off]:x:' '--min-p[drop p < P * p_max; 0 is off]:x:' '--presence[penalty of tokens that occurred]:x:' '--frequency[penalty for each time they did]:x:' '--decay[factor on the counts of --frequency per token]:x:' '--load-state[go on from a saved state]:file:_files' '--save-state[save the state after the reply; replaces the file]:file:_files' '--json[print one JSON object a reply]' '--no-stream[print the reply when it is complete]' '--safe[remove escape sequences in a pipe, too]' '--raw[keep escape sequences on a terminal, too]' '--device[auto, cpu, cuda or cuda,N]:device:' '--dtype[precision of the weights]:auto|fp32|bf16|fp16:(auto fp32 bf16 fp16)' '--config[read this settings file instead of your own]:file:_files' '*:prompt:'
+}
+
+_chatrwkv_chats() {
+    local line state
+    _arguments -s -C '(-h --help)'{-h,--help}'[show this help message and exit]' '1: :->command' '*::argument:->rest'
+    case $state in
+        command)
+            local -a commands=(
+                'list:list chats, the last used first'
+                'show:print the messages that the chat shows'
+                'export:write a chat to a file'
+                'import:add a chat from an exported JSON file'
+                'rename:give a chat another title'
+                'delete:hide a chat; chats restore brings it back'
+                'restore:bring a deleted chat back'
+            )
+            _describe command commands ;;
+        rest) case $line[1] in
+                list) _chatrwkv_chats_list ;;
+                show) _chatrwkv_chats_show ;;
+                export) _chatrwkv_chats_export ;;
+                import) _chatrwkv_chats_import ;;
+                rename) _chatrwkv_chats_rename ;;
+                delete) _chatrwkv_chats_delete ;;
+                restore) _chatrwkv_chats_restore ;;
+            esac ;;
+    esac
+}
+
+_chatrwkv_chats_list() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--deleted[list deleted chats instead]' '--json[print JSON]'
+}
+
+_chatrwkv_chats_show() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--json[print the whole tree as JSON]' '*:id:'
+}
+
+_chatrwkv_chats_export() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '(-f --format)'{-f,--format}'[default, by the file'\''s name, else md]:md|json|txt:(md json txt)' '(-o --output)'{-o,--output}'[file to write; stdout if absent]:file:_files' '--force[replace the file]' '*:id:'
+}
+
+_chatrwkv_chats_import() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '*:file:_files'
+}
+
+_chatrwkv_chats_rename() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '*:id:' '*:title:'
+}
+
+_chatrwkv_chats_delete() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '*:id:'
+}
+
+_chatrwkv_chats_restore() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '*:id:'
+}
+
+_chatrwkv_states() {
+    local line state
+    _arguments -s -C '(-h --help)'{-h,--help}'[show this help message and exit]' '1: :->command' '*::argument:->rest'
+    case $state in
+        command)
+            local -a commands=(
+                'list:list the states in a folder'
+                'info:print what the header says'
+                'verify:read every byte and check it; exit 4 if one is wrong'
+            )
+            _describe command commands ;;
+        rest) case $line[1] in
+                list) _chatrwkv_states_list ;;
+                info) _chatrwkv_states_info ;;
+                verify) _chatrwkv_states_verify ;;
+            esac ;;
+    esac
+}
+
+_chatrwkv_states_list() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--json[print JSON]' '*:folder:_files'
+}
+
+_chatrwkv_states_info() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--json[print JSON]' '*:file:_files'
+}
+
+_chatrwkv_states_verify() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '*:file:_files'
+}
+
+_chatrwkv_models() {
+    local line state
+    _arguments -s -C '(-h --help)'{-h,--help}'[show this help message and exit]' '1: :->command' '*::argument:->rest'
+    case $state in
+        command)
+            local -a commands=(
+                'list:list built-in models and those in the folders'
+                'info:open a model and print what it is'
+            )
+            _describe command commands ;;
+        rest) case $line[1] in
+                list) _chatrwkv_models_list ;;
+                info) _chatrwkv_models_info ;;
+            esac ;;
+    esac
+}
+
+_chatrwkv_models_list() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--json[print JSON]' '--config[read this settings file instead of your own]:file:_files'
+}
+
+_chatrwkv_models_info() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--json[print JSON]' '--config[read this settings file instead of your own]:file:_files' '*:model:_files'
+}
+
+_chatrwkv_prompts() {
+    local line state
+    _arguments -s -C '(-h --help)'{-h,--help}'[show this help message and exit]' '1: :->command' '*::argument:->rest'
+    case $state in
+        command)
+            local -a commands=(
+                'list:list all templates'
+                'show:print what one feeds to the model'
+                'check:exit 2 and say why if a file is no template'
+            )
+            _describe command commands ;;
+        rest) case $line[1] in
+                list) _chatrwkv_prompts_list ;;
+                show) _chatrwkv_prompts_show ;;
+                check) _chatrwkv_prompts_check ;;
+            esac ;;
+    esac
+}
+
+_chatrwkv_prompts_list() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--json[print JSON]'
+}
+
+_chatrwkv_prompts_show() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--json[print JSON]' '*:name:'
+}
+
+_chatrwkv_prompts_check() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '*:file:_files'
+}
+
+_chatrwkv_config() {
+    local line state
+    _arguments -s -C '(-h --help)'{-h,--help}'[show this help message and exit]' '1: :->command' '*::argument:->rest'
+    case $state in
+        command)
+            local -a commands=(
+                'show:print each value and where it comes from'
+                'check:exit 2 and say why if something is wrong'
+                'path:print the path of the settings file'
+            )
+            _describe command commands ;;
+        rest) case $line[1] in
+                show) _chatrwkv_config_show ;;
+                check) _chatrwkv_config_check ;;
+                path) _chatrwkv_config_path ;;
+            esac ;;
+    esac
+}
+
+_chatrwkv_config_show() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--json[print JSON]' '--config[read this settings file instead of your own]:file:_files'
+}
+
+_chatrwkv_config_check() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--config[read this settings file instead of your own]:file:_files'
+}
+
+_chatrwkv_config_path() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]'
+}
+
+_chatrwkv_paths() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--json[print JSON]'
+}
+
+_chatrwkv_doctor() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--json[print JSON]' '--config[read this settings file instead of your own]:file:_files'
+}
+
+_chatrwkv_completion() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '*:bash|zsh|fish:(bash zsh fish)'
+}
+
+_chatrwkv "$@"

@@ -1,0 +1,120 @@
+"""`chatrwkv models`: which models there are, and what a file is, without loading its weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chatrwkv.commands.output import add_config, add_json, print_fields, print_rows
+from chatrwkv.commands.settings import settings_of
+from chatrwkv.errors import ModelNotFound
+from chatrwkv.paths import Paths, bundled_models
+from chatrwkv.text import format_bytes
+
+if TYPE_CHECKING:
+    import argparse
+
+    from chatrwkv.chat.catalog import Catalog, ModelEntry
+    from chatrwkv.config import Settings
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    list_parser = actions.add_parser(
+        "list", help="list built-in models and those in the folders", allow_abbrev=False
+    )
+    add_json(list_parser)
+    add_config(list_parser)
+    list_parser.set_defaults(handler=list_all)
+    info_parser = actions.add_parser("info", help="open a model and print what it is", allow_abbrev=False)
+    info_parser.add_argument(
+        "model", metavar="MODEL", nargs="?", help="name or path; default: the one `run` would use"
+    )
+    add_json(info_parser)
+    add_config(info_parser)
+    info_parser.set_defaults(handler=info)
+
+
+def catalog_of(settings: Settings) -> Catalog:
+    """Everything that can be listed."""
+    from chatrwkv.chat.catalog import Catalog
+
+    paths = Paths.default()
+    folders = [Path(folder).expanduser() for folder in settings.model.folders]
+    return Catalog(bundled_models(), paths.models, folders, paths.saved_states)
+
+
+def model_entry(settings: Settings) -> ModelEntry:
+    """The model that the settings name; else the built-in one, or the first there is.
+
+    Raises:
+        ModelNotFound: there is none.
+    """
+    catalog = catalog_of(settings)
+    if settings.model.default:
+        return catalog.find(settings.model.default)
+    entry = next(iter(catalog.models()), None)
+    if entry is None:
+        raise ModelNotFound(
+            "There is no model: none is built in, and the models folder is empty.",
+            hint=f"Put a .pth or .safetensors file into {Paths.default().models}, or give its path with -m.",
+        )
+    return entry
+
+
+def list_all(args: argparse.Namespace) -> int:
+    """One line a model."""
+    rows = [
+        {
+            "name": entry.name,
+            "size": entry.size_bytes if args.json else format_bytes(entry.size_bytes),
+            "family": entry.family,
+            "source": entry.source,
+            "problem": entry.problem,
+            "path": str(entry.path),
+        }
+        for entry in catalog_of(settings_of(args)).models()
+    ]
+    shown = ("name", "size", "family", "source", "path")
+    print_rows(args, rows, (*shown, "problem") if any(row["problem"] for row in rows) else shown)
+    return 0
+
+
+def info(args: argparse.Namespace) -> int:
+    """What the tensors say; the name is not believed."""
+    from chatrwkv.engine import detect
+    from chatrwkv.engine.checkpoint import open_checkpoint
+
+    entry = model_entry(settings_of(args, {"model.default": args.model}))
+    checkpoint = open_checkpoint(_weights_file(entry.path))
+    spec = detect(checkpoint.shapes, checkpoint.fingerprint, checkpoint.dtype)
+    fields: dict[str, Any] = {
+        "name": entry.name,
+        "path": str(entry.path),
+        "size": entry.size_bytes if args.json else format_bytes(entry.size_bytes),
+        "generation": spec.generation.value if args.json else f"RWKV-{spec.generation.value}",
+        "layers": spec.n_layer,
+        "width": spec.n_embd,
+        "head_size": spec.head_size,
+        "vocabulary": spec.n_vocab,
+        "parameters": spec.n_params if args.json else f"{spec.n_params:,}",
+        "dtype": spec.dtype,
+        "fingerprint": spec.fingerprint,
+        "family": entry.family,
+    }
+    card = entry.path / "CARD.md"
+    if entry.path.is_dir() and card.is_file():
+        fields["card"] = str(card)
+    print_fields(args, fields)
+    return 0
+
+
+def _weights_file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    for pattern in ("model.safetensors", "*.safetensors", "*.pth"):
+        found = sorted(path.glob(pattern))
+        if len(found) == 1:
+            return found[0]
+    raise ModelNotFound(f"The folder {path} does not hold one model.", hint="Name one of its files.")

@@ -1,0 +1,61 @@
+"""An engine with a model loaded, for as long as a command needs it."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from chatrwkv.engine import Done, EngineThread, Failed, Progress
+from chatrwkv.text import cut, sanitise_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from chatrwkv.config import Settings
+    from chatrwkv.engine import Job, ModelInfo
+
+
+@contextmanager
+def engine_with_model(settings: Settings) -> Iterator[tuple[EngineThread, ModelInfo]]:
+    """Load the model that the settings name, and close the engine at the end.
+
+    Raises:
+        ModelError: it is not there or cannot be loaded.
+    """
+    from chatrwkv.commands.models import model_entry
+
+    entry = model_entry(settings)
+    engine = EngineThread()
+    engine.start()
+    try:
+        job = engine.load(entry.path, device=settings.model.device, dtype=settings.model.dtype)
+        yield engine, _loaded(job, entry.name)
+    finally:
+        engine.close()
+
+
+def _loaded(job: Job, name: str) -> ModelInfo:
+    """Wait for the load, with the progress on a terminal."""
+    is_watched = sys.stderr.isatty()
+    shown = 0
+    for event in job:
+        if isinstance(event, Failed):
+            _clear(shown)
+            raise event.error
+        if isinstance(event, Done):
+            break
+        if is_watched and isinstance(event, Progress) and event.total:
+            line = cut(f"loading {sanitise_name(name)} {100 * event.done // event.total} %", 79)
+            sys.stderr.write("\r" + line)
+            sys.stderr.flush()
+            shown = max(shown, len(line))
+    _clear(shown)
+    info: ModelInfo = job.result()
+    return info
+
+
+def _clear(n_chars: int) -> None:
+    if n_chars:
+        sys.stderr.write("\r" + " " * n_chars + "\r")
+        sys.stderr.flush()
