@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from chatrwkv.chat.tree import Node, NodeId, Role
 from chatrwkv.engine import EMPTY_CHAIN, Prompt, extend
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from chatrwkv.chat.template import PromptTemplate
-    from chatrwkv.chat.vault import Vault
     from chatrwkv.engine import LoadedModel, Snapshot, Tokenizer
 
 Ids = tuple[int, ...]
@@ -30,6 +29,18 @@ Ids = tuple[int, ...]
 _CHUNK = 256
 
 _extend = lru_cache(maxsize=1 << 16)(extend)
+
+
+class Minds(Protocol):
+    """Where snapshots are found: the vault, or a single one."""
+
+    def get(self, fingerprint: str, chain: str) -> Snapshot | None:
+        """The snapshot after exactly these tokens."""
+        ...
+
+    def discard(self, fingerprint: str, chain: str, why: Exception) -> None:
+        """Never offer this one again."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +105,7 @@ class Plan:
         known = last.known.get(last.dialect(tokenizer_id), ())
         return known[len(known) - n_drawn :] if n_drawn <= len(known) else ()
 
-    def read(self, loaded: LoadedModel, vault: Vault) -> Reading:
+    def read(self, loaded: LoadedModel, minds: Minds) -> Reading:
         """Encode what is new and find the deepest snapshot that has read a prefix of this."""
         tokenizer, fingerprint = loaded.tokenizer, loaded.model.spec.fingerprint
         ids: list[int] = []
@@ -112,7 +123,7 @@ class Plan:
             name = segment.dialect(tokenizer.tokenizer_id)
             if segment.node_id is not None and name not in segment.known:
                 encoded[segment.node_id] = {name: last}
-        snapshot, n_read = _deepest(borders, loaded, vault)
+        snapshot, n_read = _deepest(borders, loaded, minds)
         rest = tuple(ids[n_read:])
         if snapshot is None and not rest:
             rest = (0,)  # nothing at all was said: the model starts from the border between texts
@@ -130,16 +141,16 @@ class Plan:
 
 
 def _deepest(
-    borders: Sequence[tuple[int, str]], loaded: LoadedModel, vault: Vault
+    borders: Sequence[tuple[int, str]], loaded: LoadedModel, minds: Minds
 ) -> tuple[Snapshot | None, int]:
     fingerprint = loaded.model.spec.fingerprint
     for n_read, chain in reversed(borders):
-        if not n_read or (snapshot := vault.get(fingerprint, chain)) is None:
+        if not n_read or (snapshot := minds.get(fingerprint, chain)) is None:
             continue
         try:
             return loaded.adopt(snapshot), n_read
         except StateMismatch as error:
-            vault.discard(fingerprint, chain, error)
+            minds.discard(fingerprint, chain, error)
     return None, 0
 
 

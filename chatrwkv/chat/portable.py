@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from chatrwkv.chat.plan import Plan, Reading
+    from chatrwkv.chat.plan import Minds, Plan, Reading
     from chatrwkv.chat.tree import Conversation
-    from chatrwkv.chat.vault import Vault
     from chatrwkv.engine import LoadedModel, ModelInfo, Snapshot, StateInfo
 
 _CONVERSATION = "conversation"
@@ -32,7 +31,7 @@ _LARGEST_BYTES = 256 << 20
 
 
 def save_portable(
-    path: Path, conversation: Conversation, plan: Plan, vault: Vault
+    path: Path, conversation: Conversation, plan: Plan, minds: Minds
 ) -> Callable[[LoadedModel, Callable[[], bool], Callable[[int, int, str], None]], Path]:
     """A task for the engine thread that writes the file and returns its path.
 
@@ -40,13 +39,13 @@ def save_portable(
         path: where to.
         conversation: the path alone, as a chat of its own.
         plan: the path of that chat, as the model reads it.
-        vault: where its snapshot may be.
+        minds: where its snapshot may be.
     """
 
     def task(
         loaded: LoadedModel, cancelled: Callable[[], bool], progress: Callable[[int, int, str], None]
     ) -> Path:
-        reading = plan.read(loaded, vault)
+        reading = plan.read(loaded, minds)
         snapshot = read_on(reading, loaded, cancelled, progress)
         if snapshot is None:
             raise GenerationError("Nothing was saved: it was stopped.", hint="Save again.")
