@@ -145,7 +145,9 @@ def _zsh_quote(text: str) -> str:
 
 def _plain(text: str) -> str:
     """Help without the signs that zsh's specifications give a meaning."""
-    return text.translate(str.maketrans({"[": "(", "]": ")", ":": ",", "`": "", "\\": ""}))
+    for sign, plain in ("[(", "])", ":,"):
+        text = text.replace(sign, plain)
+    return text.replace("`", "").replace("\\", "")
 
 
 # -- fish -------------------------------------------------------------------------------------------------

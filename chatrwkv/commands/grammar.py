@@ -25,6 +25,7 @@ class Argument:
     help: str
     choices: tuple[str, ...] = ()
     is_required: bool = False
+    is_repeated: bool = False
 
     @property
     def wants_file(self) -> bool:
@@ -85,5 +86,11 @@ def _argument(action: argparse.Action) -> Argument:
     metavar = ""
     if action.nargs != 0:
         metavar = "|".join(choices) or str(action.metavar or action.dest).upper()
-    flags = tuple(action.option_strings)
-    return Argument(flags, metavar, action.help or "", choices, not flags and action.nargs not in ("?", "*"))
+    return Argument(
+        flags=tuple(action.option_strings),
+        metavar=metavar,
+        help=action.help or "",
+        choices=choices,
+        is_required=not action.option_strings and action.nargs not in ("?", "*"),
+        is_repeated=action.nargs in ("*", "+"),
+    )

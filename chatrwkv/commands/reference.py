@@ -5,36 +5,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from chatrwkv.commands.grammar import Argument, Command
 
 BEGIN, END = "<!-- cli -->", "<!-- /cli -->"
+_INLINE = 3  # a command with more options gets a table for them
 
 
 def markdown(root: Command) -> str:
-    """One block a command: how it is called, then its options."""
-    blocks = [_command(root)]
-    for command in root.children:
-        if command.children:
-            blocks.append(_group(command))
-        else:
-            blocks.append(_command(command))
+    """A table of all commands, then the options of the two that have many."""
+    rows = [f"| `{_cell(_usage(command))}` | {_cell(command.help)} |" for command in _leaves(root)]
+    blocks = ["\n".join(["| command | |", "|---|---|", *rows])]
+    for command in (root, *root.children):
+        if len(_own(command)) > _INLINE:
+            options = [f"| `{_cell(_flags(option))}` | {_cell(option.help)} |" for option in _own(command)]
+            head = f"| option of `{' '.join(command.words)}` | |"
+            blocks.append("\n".join([head, "|---|---|", *options]))
     return "\n\n".join(blocks) + "\n"
 
 
-def _command(command: Command) -> str:
-    lines = [f"`{_usage(command)}`: {command.help}", ""]
-    lines += ["| option | |", "|---|---|"]
-    lines += [f"| {_flags(option)} | {_cell(option.help)} |" for option in _own(command)]
-    return "\n".join(lines if _own(command) else lines[:1])
-
-
-def _group(command: Command) -> str:
-    lines = [f"`{' '.join(command.words)}`: {command.help}", "", "| command | |", "|---|---|"]
+def _leaves(command: Command) -> Iterator[Command]:
+    """What can be run: commands without actions, and the app itself."""
+    if not command.children or len(command.words) == 1:
+        yield command
     for child in command.children:
-        flags = " ".join(f"[{_plain_flags(option)}]" for option in _own(child))
-        usage = f"{child.words[-1]} {_places(child)} {flags}".split()
-        lines.append(f"| `{_cell(' '.join(usage))}` | {_cell(child.help)} |")
-    return "\n".join(lines)
+        yield from _leaves(child)
 
 
 def _own(command: Command) -> list[Argument]:
@@ -42,23 +38,18 @@ def _own(command: Command) -> list[Argument]:
 
 
 def _usage(command: Command) -> str:
-    return " ".join(
-        f"{' '.join(command.words)} {'[OPTIONS]' if _own(command) else ''} {_places(command)}".split()
-    )
+    own = _own(command)
+    flags = [f"[{_flags(option)}]" for option in own] if len(own) <= _INLINE else ["[OPTIONS]"]
+    return " ".join([*command.words, *map(_place, command.positionals), *flags])
 
 
-def _places(command: Command) -> str:
-    return " ".join(
-        place.metavar if place.is_required else f"[{place.metavar}]" for place in command.positionals
-    )
-
-
-def _plain_flags(option: Argument) -> str:
-    return f"{option.flags[-1]} {option.metavar}".strip()
+def _place(place: Argument) -> str:
+    name = f"{place.metavar} ..." if place.is_repeated else place.metavar
+    return name if place.is_required else f"[{name}]"
 
 
 def _flags(option: Argument) -> str:
-    return f"`{_cell(', '.join(option.flags) + ' ' + option.metavar).strip()}`"
+    return f"{', '.join(option.flags)} {option.metavar}".strip()
 
 
 def _cell(text: str) -> str:

@@ -115,8 +115,8 @@ def verify(args: argparse.Namespace) -> int:
             wrong.append(error)
         else:
             narrate(f"{path}: every byte is as it was written.")
-    for error in wrong[1:]:
-        narrate(f"warning: {error}")
+    for other in wrong[1:]:
+        narrate(f"warning: {other}")
     if wrong:
         raise wrong[0]
     return 0
