@@ -255,6 +255,9 @@ class ChatSession(SessionView):
             drawn: Ids = ()
             if before and (model := self._around.model()):
                 drawn = plan.drawn(model.tokenizer_id, node.meta.n_drawn)
+            if before and before.status is NodeStatus.COMPLETE:
+                # It had come to its end; without this the first draw would be that end again.
+                params = replace(params, min_tokens=max(params.min_tokens, len(drawn) + 1))
             requests.append(
                 GenerateRequest(
                     prepare=reply.prepare,

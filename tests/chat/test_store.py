@@ -55,7 +55,7 @@ META = ReplyMeta(
 def test_a_conversation_comes_back_as_it_was(store: Store):
     """Unusual text is where storage breaks: NUL, emoji, bidi marks, line ends."""
     chat = Conversation.start("三体", "sys\r\n\0", template="g1-chat", thinking="off", params=META.params)
-    user = new_node(chat.root, Role.USER, "a\0b ‮ 👩‍👩‍👧 \r\n\n", tokens={"tok:1": (1, 2**32 - 1)})
+    user = new_node(chat.root, Role.USER, "a\0b \u202e 👩‍👩‍👧 \r\n\n", tokens={"tok:1": (1, 2**32 - 1)})
     reply = new_node(user.id, Role.ASSISTANT, " x", meta=META, status=NodeStatus.STOPPED, name="mark")
     other = new_node(user.id, Role.ASSISTANT, " y", meta=META)
     chat = chat.with_nodes([user, reply, other]).with_head(other.id).with_head(reply.id)

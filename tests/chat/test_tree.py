@@ -18,7 +18,7 @@ def grown(conversation: Conversation, parent: str, *texts: str) -> tuple[Convers
 def test_path_runs_from_the_root_to_the_head():
     chat = Conversation.start("t", "be brief")
     chat, [a] = grown(chat, chat.root, "a")
-    chat, [b] = grown(chat, a.id, "b")
+    chat, _ = grown(chat, a.id, "b")
     assert [node.text for node in chat.path()] == ["be brief", "a", "b"]
     assert [node.id for node in chat.path(a.id)] == [chat.root, a.id]
 

@@ -1,0 +1,240 @@
+"""The vault: within its budget, on disk after the text, never a stale or damaged state."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from chatrwkv.chat.vault import Stored, Vault, key_of
+from chatrwkv.engine import EMPTY_CHAIN, Snapshot, State, extend
+from chatrwkv.errors import StoreFull
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MODEL = "a" * 64
+N_BYTES = 40_000 + 400  # of one `mind`
+
+
+def mind(*token_ids: int, model: str = MODEL) -> Snapshot:
+    state = State({"wkv": torch.full((100, 100), float(sum(token_ids)))})
+    return Snapshot(state, torch.zeros(100), len(token_ids), extend(EMPTY_CHAIN, token_ids), model)
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Iterator[Vault]:
+    opened = Vault(tmp_path / "states", budget_bytes=10 * N_BYTES)
+    yield opened
+    opened.close()
+
+
+def same(a: Snapshot | None, b: Snapshot) -> bool:
+    return a is not None and a.state.digest() == b.state.digest() and a.chain == b.chain
+
+
+def test_only_the_same_model_and_the_same_tokens_find_a_mind(vault: Vault):
+    kept = mind(1, 2, 3)
+    vault.put(kept)
+    assert vault.get(MODEL, kept.chain) is kept
+    assert vault.get("b" * 64, kept.chain) is None
+    assert vault.get(MODEL, extend(EMPTY_CHAIN, (1, 2))) is None
+    assert vault.get(MODEL, extend(EMPTY_CHAIN, (3, 2, 1))) is None
+
+
+def test_memory_stays_within_the_budget_and_the_least_used_go_first(vault: Vault):
+    minds = [mind(i) for i in range(1, 31)]
+    vault.put(minds[0])
+    for other in minds[1:]:
+        vault.put(other)
+        vault.get(MODEL, minds[0].chain)
+        assert vault.usage().ram_bytes <= 10 * N_BYTES
+    vault.flush()
+    usage = vault.usage()
+    assert (usage.n_ram, usage.n_disk) == (10, 30)
+    assert usage.ram_bytes == 10 * N_BYTES
+    assert vault.get(MODEL, minds[0].chain) is minds[0], "it was used all the time"
+
+
+def test_what_left_the_memory_comes_back_from_disk(vault: Vault):
+    minds = [mind(i) for i in range(1, 31)]
+    for each in minds:
+        vault.put(each)
+    vault.flush()
+    assert all(same(vault.get(MODEL, each.chain), each) for each in minds)
+    assert vault.usage().ram_bytes <= 10 * N_BYTES
+
+
+def test_pinned_minds_stay_in_memory(vault: Vault):
+    pinned = mind(1)
+    vault.put(pinned, durable=False)
+    vault.pin(MODEL, pinned.chain)
+    for i in range(2, 40):
+        vault.put(mind(i), durable=False)
+    assert vault.get(MODEL, pinned.chain) is pinned
+    vault.unpin(MODEL, pinned.chain)
+    for i in range(40, 60):
+        vault.put(mind(i), durable=False)
+    assert vault.get(MODEL, pinned.chain) is None
+
+
+def test_a_smaller_budget_takes_effect_at_once(vault: Vault):
+    for i in range(1, 8):
+        vault.put(mind(i), durable=False)
+    vault.set_budget(2 * N_BYTES)
+    assert vault.usage().n_ram == 2
+
+
+def test_a_second_vault_finds_what_the_first_one_wrote(tmp_path: Path):
+    first = Vault(tmp_path, 10 * N_BYTES)
+    kept = mind(4, 5)
+    first.put(kept)
+    first.close()
+    second = Vault(tmp_path, 10 * N_BYTES)
+    assert second.usage().n_disk == 1
+    assert same(second.get(MODEL, kept.chain), kept)
+    later = mind(6)
+    other = Vault(tmp_path, 10 * N_BYTES)  # another process that is open at the same time
+    other.put(later)
+    other.close()
+    assert same(second.get(MODEL, later.chain), later)
+    second.close()
+
+
+def test_a_mind_is_written_after_its_text_and_linked_after_that(vault: Vault, tmp_path: Path):
+    """A state on disk without the text it belongs to is an orphan after a crash."""
+    committed: Future[Any] = Future()
+    linked = threading.Event()
+    stored: list[Stored] = []
+
+    def link(what: Stored) -> None:
+        assert (tmp_path / "states" / what.place).exists()
+        stored.append(what)
+        linked.set()
+
+    kept = mind(1, 2)
+    vault.put(kept, after=committed, saved=link)
+    assert not linked.wait(0.05)
+    assert vault.get(MODEL, kept.chain) is kept, "it is of use at once"
+    assert not (tmp_path / "states").exists()
+    committed.set_result(None)
+    vault.flush()
+    assert [(s.key, s.n_tokens, s.chain) for s in stored] == [(key_of(MODEL, kept.chain), 2, kept.chain)]
+
+
+def test_a_mind_whose_text_could_not_be_saved_is_not_written(vault: Vault, tmp_path: Path):
+    failed: Future[Any] = Future()
+    failed.set_exception(StoreFull("no space"))
+    vault.put(mind(1), after=failed)
+    vault.flush()
+    assert not (tmp_path / "states").exists()
+    assert vault.problem is not None
+    vault.put(mind(2))
+    vault.flush()
+    assert vault.problem is None
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "empty", "other text"])
+def test_a_damaged_file_is_never_used(tmp_path: Path, damage: str):
+    """llama.cpp#28007: going on silently from a stale or broken state."""
+    first = Vault(tmp_path, 10 * N_BYTES)
+    kept, other = mind(1, 2), mind(3)
+    first.put(kept)
+    first.put(other)
+    first.close()
+    file = first.path_of(MODEL, kept.chain)
+    raw = file.read_bytes()
+    flipped = bytearray(raw)
+    flipped[len(raw) // 2] ^= 1
+    new = {
+        "flipped": bytes(flipped),
+        "truncated": raw[:-7],
+        "empty": b"",
+        "other text": first.path_of(MODEL, other.chain).read_bytes(),
+    }
+    file.write_bytes(new[damage])
+    second = Vault(tmp_path, 10 * N_BYTES)
+    assert second.get(MODEL, kept.chain) is None
+    assert not file.exists()
+    assert file.with_suffix(".damaged").exists()
+    second.put(kept)
+    second.flush()
+    assert same(Vault.get(second, MODEL, kept.chain), kept)
+    second.close()
+
+
+def test_a_mind_that_the_model_refused_is_not_offered_again(vault: Vault):
+    kept = mind(1)
+    vault.put(kept)
+    vault.flush()
+    vault.discard(MODEL, kept.chain, ValueError("wrong shape"))
+    assert vault.get(MODEL, kept.chain) is None
+    assert vault.usage().ram_bytes == 0
+
+
+def test_the_sweep_takes_old_files_that_no_message_holds(tmp_path: Path):
+    vault = Vault(tmp_path, 10 * N_BYTES)
+    names = {}
+    for i in (1, 2, 3):
+        vault.put(mind(i))
+        names[i] = vault.path_of(MODEL, mind(i).chain).name
+    vault.flush()
+    (tmp_path / ".temp.part").write_text("of a crash")
+    long_ago = time.time() - 2 * 24 * 3600
+    for name in (names[1], names[2], ".temp.part"):
+        os.utime(tmp_path / name, (long_ago, long_ago))
+    assert vault.sweep([names[1]]) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {names[1], names[3]}
+    assert vault.get(MODEL, mind(1).chain) is not None
+    vault.close()
+
+
+def test_files_are_private(vault: Vault, tmp_path: Path):
+    vault.put(mind(1))
+    vault.flush()
+    [file] = (tmp_path / "states").iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+
+def test_the_disk_has_a_budget_too(tmp_path: Path):
+    """A year of chats with a 7B model would be terabytes; old minds are rebuilt from their tokens."""
+    vault = Vault(tmp_path, 2 * N_BYTES, disk_budget_bytes=5 * N_BYTES)
+    for i in range(1, 12):
+        vault.put(mind(i))
+    vault.flush()
+    usage = vault.usage()
+    assert usage.disk_bytes <= 5 * N_BYTES
+    assert len(list(tmp_path.iterdir())) == usage.n_disk
+    assert vault.get(MODEL, mind(11).chain) is not None
+    vault.close()
+
+
+def test_many_threads_may_ask_at_once(vault: Vault):
+    minds = [mind(i) for i in range(1, 21)]
+    for each in minds:
+        vault.put(each)
+    vault.flush()
+    failures: list[int] = []
+
+    def ask(offset: int) -> None:
+        for i in range(60):
+            each = minds[(i * 7 + offset) % 20]
+            if not same(vault.get(MODEL, each.chain), each):
+                failures.append(i)
+
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    usage = vault.usage()
+    assert usage.ram_bytes == usage.n_ram * N_BYTES <= 10 * N_BYTES
