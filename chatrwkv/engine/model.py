@@ -18,6 +18,7 @@ from chatrwkv.engine.events import ModelInfo
 from chatrwkv.engine.memory import free_bytes, readable
 from chatrwkv.engine.spec import Generation, ModelSpec, detect
 from chatrwkv.engine.tokens.tokenizer import WorldTokenizer
+from chatrwkv.engine.weights import is_matrix, prepare
 from chatrwkv.errors import (
     BadValue,
     ModelError,
@@ -249,12 +250,7 @@ def choose_dtype(dtype: str, device: torch.device, n_params: int) -> str:
 
 
 def _loaded_bytes(tensor: Tensor, dtype: torch.dtype) -> int:
-    return tensor.numel() * (dtype.itemsize if _is_matrix(tensor) else 4)
-
-
-def _is_matrix(tensor: Tensor) -> bool:
-    """Whether it is stored in the model's precision; vectors ([C], [1, 1, C]) are float32 always."""
-    return sum(n != 1 for n in tensor.shape) >= 2
+    return tensor.numel() * (dtype.itemsize if is_matrix(tensor) else 4)
 
 
 def _check_memory(name: str, checkpoint: Checkpoint, device: torch.device, kind: str) -> None:
@@ -291,8 +287,8 @@ def _read(
                 f"The tensor {name!r} holds {stored.dtype} instead of floating point numbers.",
                 hint="Quantised files are not supported; use the published .pth.",
             )
-        # a copy even where nothing changes: a view of the mapped file would die with the file
-        tensor = stored.to(device, dtype if _is_matrix(stored) else torch.float32, copy=True).contiguous()
+        # always a copy: a view of the mapped file would die with the file
+        tensor = prepare(name, stored, device, dtype)
         if not _is_finite(tensor):
             _refuse_values(name, stored, dtype)
         tensors[name] = tensor

@@ -71,11 +71,11 @@ def wkv7_step_(r: Tensor, decay: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Ten
         r, decay, k, v, a, b, y: (B, H, N) float32, decay in (0, 1).
         s: (B, H, N, N), rows are value, columns are key; **overwritten**.
     """
-    u = s @ a[..., None]
-    # two outer products as one matmul: [u v] (N, 2) @ [b; k] (2, N)
-    added = torch.cat((u, v[..., None]), -1) @ torch.stack((b, k), -2)
-    torch.addcmul(added, s, decay[..., None, :], out=s)
-    return (s @ r[..., None]).squeeze(-1)
+    u = a[..., None, :] @ s.mT  # as a row: 3 to 7 times faster than s @ column
+    s.mul_(decay[..., None, :])
+    s.addcmul_(u.mT, b[..., None, :])
+    s.addcmul_(v[..., None], k[..., None, :])
+    return (r[..., None, :] @ s.mT).squeeze(-2)
 
 
 def wkv7_scan(

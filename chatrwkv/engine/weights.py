@@ -6,7 +6,7 @@ need from a `TensorReader`. Views only, no copies, so that a trainer's parameter
 
 from __future__ import annotations
 
-import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LAYER_NORM_EPS = 1e-5
+_LINEAR = re.compile(r"(head|receptance|key|value|gate|output)\.weight$")
 _FOLD_ROWS = 4096  # rows of the embedding normalised at once: 4096 x 4096 in float32 is 64 MiB
 
 
@@ -89,6 +90,20 @@ def fold_ln0(emb: Tensor, ln0: Norm) -> Tensor:
     return folded
 
 
-def n_bytes(tensors: Mapping[str, Tensor]) -> int:
-    """Memory of a flat mapping."""
-    return sum(math.prod(tensor.shape) * tensor.element_size() for tensor in tensors.values())
+def is_matrix(tensor: Tensor) -> bool:
+    """Whether it is kept in the model's precision; vectors ([C], [1, 1, C]) are float32 always."""
+    return sum(n != 1 for n in tensor.shape) >= 2
+
+
+def prepare(name: str, stored: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """A copy of one stored tensor as inference wants it: cast, moved, and laid out.
+
+    A float32 Linear weight with at least as many rows as columns is stored column by column on the CPU:
+    one token then runs along the longer side, which MKL reads 1.3 (768 x 768) to 1.7 times (65536 x 768)
+    faster, at the cost of a quarter for four rows. Its shape and values are the same.
+    """
+    tensor = stored.to(device, dtype if is_matrix(stored) else torch.float32, copy=True).contiguous()
+    is_linear = _LINEAR.search(name) is not None and tensor.ndim == 2
+    if is_linear and device.type == "cpu" and dtype == torch.float32 and tensor.shape[0] >= tensor.shape[1]:
+        return tensor.t().contiguous().t()
+    return tensor
