@@ -34,6 +34,8 @@ CHUNK = 256  # what the scheduler feeds at most
 
 
 class Ours:
+    """This engine, in this process."""
+
     name = "chatrwkv"
 
     def __init__(self, tensors):
@@ -44,12 +46,14 @@ class Ours:
         self.scratch = self.model.blank().thaw()
 
     def decode(self, n):
+        """Tokens a second over `n` steps."""
         start = time.perf_counter()
         for i in range(n):
             self.model.step([1 + i % 50], self.scratch)
         return n / (time.perf_counter() - start)
 
     def prefill(self, n):
+        """Tokens a second over a prompt of `n`."""
         ids = [1 + i % 50 for i in range(n)]
         start = time.perf_counter()
         for at in range(0, n, CHUNK):
@@ -58,6 +62,8 @@ class Ours:
 
 
 class Package:
+    """The `rwkv` package, in a child process."""
+
     name = "rwkv package"
 
     def __init__(self, path, threads, is_v7):
@@ -79,17 +85,21 @@ class Package:
         assert self.process.stdout.readline() == "ready\n"
 
     def ask(self, kind, n):
+        """One measurement in the child."""
         self.process.stdin.write(json.dumps([kind, n]) + "\n")
         self.process.stdin.flush()
         return float(self.process.stdout.readline())
 
     def decode(self, n):
+        """Tokens a second over `n` steps."""
         return self.ask("decode", n)
 
     def prefill(self, n):
+        """Tokens a second over a prompt of `n`."""
         return self.ask("prefill", n)
 
     def close(self):
+        """End the child."""
         self.process.stdin.close()
         self.process.wait()
 
@@ -115,9 +125,9 @@ def child(path, threads):
 
 def measure(sides, seconds):
     rows = []
-    for kind, n in [("decode", 0), *(("prefill", n) for n in PREFILL)]:
+    n_steps = max(3, int(0.2 * seconds * sides[0].decode(5)))
+    for kind, n in [("decode", n_steps), *(("prefill", n) for n in PREFILL)]:
         best = dict.fromkeys(sides, 0.0)
-        n = n or max(3, int(0.2 * seconds * sides[0].decode(5)))
         for _ in range(2):  # warm
             for side in sides:
                 getattr(side, kind)(min(n, 32) if kind == "decode" else n)

@@ -52,6 +52,10 @@ class Recurrent(ABC):
     def scan(
         self, rows: Sequence[Sequence[int]], scratch: Scratch, *, all_logits: Literal[True]
     ) -> list[Tensor]: ...
+    @overload
+    def scan(
+        self, rows: Sequence[Sequence[int]], scratch: Scratch, *, all_logits: bool
+    ) -> Tensor | list[Tensor]: ...
     @torch.inference_mode()
     def scan(
         self, rows: Sequence[Sequence[int]], scratch: Scratch, *, all_logits: bool = False
