@@ -156,6 +156,7 @@ class FakeModel:
     def step(self, token_ids: Sequence[int], scratch: Scratch) -> Tensor:
         self.before()
         assert len(token_ids) == scratch.n_rows, "one id a row"
+        assert 0 not in token_ids, "the end of a reply must never be read"
         self.step_sizes.append(len(token_ids))
         return self._read([[token_id] for token_id in token_ids], scratch)
 
@@ -201,7 +202,7 @@ class FakeModel:
         tensors = {name: tensor[:, row] for name, tensor in scratch.tensors.items()}
         memory = _memory(tensors)
         for token_id in token_ids:
-            assert 0 < token_id < self.spec.n_vocab, f"id {token_id} must never be fed"
+            assert 0 <= token_id < self.spec.n_vocab, f"id {token_id} is not in the vocabulary"
             memory = self.read(memory, token_id)
         for name, tensor in self._state(memory).tensors.items():
             tensors[name].copy_(tensor)

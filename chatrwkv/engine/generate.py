@@ -1,0 +1,356 @@
+"""The life of one reply: which token comes next, what may be shown of it, and where its state ends.
+
+No forward pass is made here but the rewinding ones; the scheduler makes them for many replies at once and
+asks each reply in turn. Threads are unknown.
+
+Where a reply's state ends: after its last kept byte. Every kept token has been read by the state, a stop
+string and the end of text never are. While held text might begin a stop string, or bytes wait for the rest
+of a character, one clone of the state before it is kept (the hold). A cut goes back there and reads again
+what is kept; a stop that begins inside a token leaves a part of it, which is encoded anew.
+
+What is kept: at a stop string the text before it; at the end and at the limit everything but half a
+character; when cancelled exactly what was shown, so that going on draws the same tokens again.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from chatrwkv.engine.events import Finished, FinishReason, GenerationStats, Token
+from chatrwkv.engine.identity import EMPTY_CHAIN, extend
+from chatrwkv.engine.sampling import Sampler, weightless_ids
+from chatrwkv.engine.state import Scratch, Snapshot, State
+from chatrwkv.engine.tokens.detok import Utf8Stream
+from chatrwkv.engine.tokens.stops import StopMatcher
+from chatrwkv.engine.tokens.tokenizer import END
+from chatrwkv.errors import GenerationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torch import Tensor
+
+    from chatrwkv.engine.events import Event
+    from chatrwkv.engine.model import LoadedModel, Model
+    from chatrwkv.engine.request import GenerateRequest, Prompt
+
+
+class Outlet(Protocol):
+    """Where a reply's events go, and who may stop it."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody wants more."""
+        ...
+
+    def put(self, event: Event) -> None:
+        """Hand over one event."""
+        ...
+
+
+class Tape:
+    """Which tokens a row of a scratch has read: with it a state becomes a snapshot."""
+
+    def __init__(self, model: Model, start: Snapshot | None) -> None:
+        self._fingerprint = model.spec.fingerprint
+        self.chain = EMPTY_CHAIN if start is None else start.chain
+        self.n_tokens = 0 if start is None else start.n_tokens
+
+    def read(self, token_ids: Sequence[int]) -> None:
+        """The row has read these."""
+        self.chain = extend(self.chain, token_ids)
+        self.n_tokens += len(token_ids)
+
+    def snapshot(self, state: State, logits: Tensor) -> Snapshot:
+        """What the row is now; `logits` is copied, since it is a view into a batch."""
+        return Snapshot(state, logits.clone(), self.n_tokens, self.chain, self._fingerprint)
+
+
+def reread(model: Model, start: Snapshot, token_ids: Sequence[int]) -> Snapshot:
+    """The snapshot after a few more tokens, in one pass of its own."""
+    if not token_ids:
+        return start
+    scratch, tape = start.state.thaw(device_of(model)), Tape(model, start)
+    logits = last_logits(model, [token_ids], scratch)[0]
+    tape.read(token_ids)
+    return tape.snapshot(scratch.freeze(0), logits)
+
+
+def last_logits(model: Model, rows: Sequence[Sequence[int]], scratch: Scratch) -> Tensor:
+    """`scan` with the logits after each row's last token, (B, V) on the CPU."""
+    logits = model.scan(rows, scratch)
+    assert isinstance(logits, torch.Tensor), "a list only comes with all_logits"
+    return logits.cpu()
+
+
+def device_of(model: Model) -> torch.device:
+    """Where the model wants its states."""
+    return next(iter(model.blank().tensors.values())).device
+
+
+def resting(snapshot: Snapshot) -> Snapshot:
+    """The snapshot with its tensors in main memory: a hundred chats must not fill the graphics card."""
+    tensors = snapshot.state.tensors
+    if all(tensor.device.type == "cpu" for tensor in tensors.values()):
+        return snapshot
+    return replace(snapshot, state=State({name: tensor.cpu() for name, tensor in tensors.items()}))
+
+
+class ReplyText:
+    """Bytes of tokens in, text that is certain out. Counts characters, so that a cut can be found.
+
+    Args:
+        stops: the stop strings.
+        before: bytes of the reply that this one goes on from; a stop string or a character may span the
+            border, but what was shown of it cannot be taken back.
+    """
+
+    def __init__(self, stops: Sequence[str], before: bytes = b"") -> None:
+        self._utf8 = Utf8Stream()
+        self._stops = StopMatcher(stops)
+        shown = self._utf8.feed(before)
+        # A whole stop string in the old text was kept then, and a new setting does not change that.
+        longest = max(map(len, stops), default=0)
+        if longest and self._stops.feed(shown[-longest:])[1] is not None:
+            self._stops = StopMatcher(stops)
+        self._n_border = len(self._stops.held)
+        self.n_in = self._n_border
+        """Characters that arrived; those of `before` that are still held count."""
+        self.n_out = 0
+        """Characters let through, counted from the same place."""
+        self._shown: list[str] = []
+
+    @property
+    def pending(self) -> bytes:
+        """The beginning of a character."""
+        return self._utf8.pending
+
+    @property
+    def matched(self) -> str | None:
+        """The stop string that was found."""
+        return self._stops.matched
+
+    @property
+    def text(self) -> str:
+        """Everything let through."""
+        return "".join(self._shown)
+
+    def feed(self, raw: bytes) -> str:
+        """The text that is certain with these bytes."""
+        text = self._utf8.feed(raw)
+        self.n_in += len(text)
+        return self._release(self._stops.feed(text)[0])
+
+    def flush(self) -> None:
+        """No stop string can follow any more: let the held text through."""
+        self._release(self._stops.flush())
+
+    def _release(self, text: str) -> str:
+        fresh = text[max(0, self._n_border - self.n_out) :]
+        self.n_out += len(text)
+        self._shown.append(fresh)
+        return fresh
+
+
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    """The reply before the first token that is not certain."""
+
+    snapshot: Snapshot
+    n_ids: int
+    n_chars: int
+    pending: bytes
+
+
+class Reply:
+    """One reply from its first draw on.
+
+    The scheduler calls `begin` when the prompt is read, then `draw` and `fed` in turn until it is over.
+    """
+
+    def __init__(self, loaded: LoadedModel, request: GenerateRequest, outlet: Outlet) -> None:
+        params, tokenizer = request.params, loaded.tokenizer
+        self.outlet = outlet
+        self._loaded = loaded
+        banned = loaded.banned if request.stop_on_end else loaded.banned | {END}
+        n_vocab = loaded.model.spec.n_vocab
+        self._sampler = Sampler(params, n_vocab, banned, weightless_ids(tokenizer))
+        for token_id in request.penalise:
+            self._sampler.accept(token_id)
+        before = b"".join(map(tokenizer.bytes_of, request.penalise))
+        self._text = ReplyText((*request.stops, *params.stop), before)
+        self._position = request.start_position
+        self._max_tokens = params.max_tokens
+        self._ids: list[int] = []
+        self._hold: _Hold | None = None
+        self.stats = GenerationStats()
+        self.is_over = False
+
+    def begin(self, snapshot: Snapshot, stats: GenerationStats) -> None:
+        """The prompt is read."""
+        self._began = time.perf_counter()
+        self._tape = Tape(self._loaded.model, snapshot)
+        self._logits = snapshot.logits
+        self.stats = stats
+
+    def draw(self, freeze: Callable[[], State]) -> int | None:
+        """Draw a token: the id to read next, or None when it ended the reply.
+
+        Args:
+            freeze: a copy of this reply's row as it is, before the token.
+
+        Raises:
+            NumericalError: there is nothing to draw from.
+        """
+        picked = self._sampler.pick(self._logits, self._position)
+        if picked.id == END:
+            self.finish(FinishReason.END, freeze)
+            return None
+        self._position += 1
+        self._sampler.accept(picked.id)
+        n_before, pending_before = self._text.n_in, self._text.pending
+        text = self._text.feed(self._loaded.tokenizer.bytes_of(picked.id))
+        if self._is_certain:
+            self._hold = None
+        elif self._hold is None or (self._text.n_out >= n_before and not pending_before):
+            # All that came before this token is certain, so nothing will ever be cut before it.
+            self._hold = _Hold(self._snapshot(freeze), len(self._ids), n_before, pending_before)
+        self._ids.append(picked.id)
+        self.stats = replace(self.stats, reply_tokens=self.stats.reply_tokens + 1)
+        self.outlet.put(Token(text, picked.id, picked.logprob, picked.top))
+        if self._text.matched is not None:
+            self.finish(FinishReason.STOP_STRING, freeze)
+            return None
+        return picked.id
+
+    def fed(self, token_id: int, logits: Tensor) -> None:
+        """The row has read the drawn token."""
+        self._tape.read((token_id,))
+        self._logits = logits
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the limit is reached."""
+        return self.stats.reply_tokens >= self._max_tokens
+
+    def finish(self, reason: FinishReason, freeze: Callable[[], State]) -> None:
+        """Say how it ended, with the state after the last kept byte."""
+        if reason in (FinishReason.END, FinishReason.LENGTH):
+            self._text.flush()
+        hold = None if self._is_certain else self._hold
+        snapshot = self._snapshot(freeze) if hold is None else self._cut(hold)
+        self.stats = replace(self.stats, decode_s=time.perf_counter() - self._began)
+        self._say(reason, snapshot)
+
+    def finish_unread(self, snapshot: Snapshot | None) -> None:
+        """Cancelled before the first draw, when the prompt was read in part or not at all."""
+        self._say(FinishReason.CANCELLED, snapshot)
+
+    def _say(self, reason: FinishReason, snapshot: Snapshot | None) -> None:
+        snapshot = None if snapshot is None else resting(snapshot)
+        ids, text = tuple(self._ids), self._text.text
+        self.is_over = True
+        self.outlet.put(Finished(reason, snapshot, ids, text, self.stats, self._sampler.seed))
+
+    @property
+    def _is_certain(self) -> bool:
+        return self._text.n_out == self._text.n_in and not self._text.pending
+
+    def _snapshot(self, freeze: Callable[[], State]) -> Snapshot:
+        return self._tape.snapshot(freeze(), self._logits)
+
+    def _cut(self, hold: _Hold) -> Snapshot:
+        """Go back to the last kept byte: shorten the ids, and find or make the state after them."""
+        tokenizer = self._loaded.tokenizer
+        pieces = [tokenizer.bytes_of(token_id) for token_id in self._ids[hold.n_ids :]]
+        n_whole, part = cut(pieces, hold.pending, self._text.n_out - hold.n_chars)
+        while n_whole and not _is_utf8(part):
+            n_whole -= 1  # the part begins inside a character: encode the token before it, too
+            part = pieces[n_whole] + part
+        again = self._ids[hold.n_ids : hold.n_ids + n_whole]
+        again += tokenizer.encode(part.decode("utf-8", "replace"))
+        self._ids[hold.n_ids :] = again
+        return reread(self._loaded.model, hold.snapshot, again)
+
+
+def cut(pieces: Sequence[bytes], pending: bytes, n_chars: int) -> tuple[int, bytes]:
+    """How many whole pieces, and which beginning of the next one, make the first `n_chars` characters.
+
+    Args:
+        pieces: bytes of tokens.
+        pending: the beginning of a character before them.
+        n_chars: <= 0 is none.
+    """
+    if n_chars <= 0:
+        return 0, b""
+    stream, n = Utf8Stream(pending), 0
+    for at, piece in enumerate(pieces):
+        for end in range(1, len(piece) + 1):
+            n += len(stream.feed(piece[end - 1 : end]))
+            if n >= n_chars:
+                # A byte that shows two characters has shown that those before it were no character.
+                kept = piece[: end - (n > n_chars)]
+                return (at + 1, b"") if kept == piece else (at, kept)
+    return len(pieces), b""
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def check_prompt(loaded: LoadedModel, prompt: Prompt) -> Prompt:
+    """The prompt, if this model can read it.
+
+    Raises:
+        StateMismatch: the snapshot belongs to another model.
+        GenerationError: there is nothing to read, or an id beyond the vocabulary.
+    """
+    if prompt.snapshot is not None:
+        loaded.adopt(prompt.snapshot)
+    elif not prompt.token_ids:
+        raise GenerationError("There is nothing to read: the prompt is empty.", hint="Write something first.")
+    n_vocab = loaded.model.spec.n_vocab
+    wrong = next((token_id for token_id in prompt.token_ids if not 0 <= token_id < n_vocab), None)
+    if wrong is not None:
+        raise GenerationError(
+            f"The prompt holds the token {wrong}, but the vocabulary of {loaded.name} ends at {n_vocab - 1}.",
+            hint="The text was encoded for another model; send it again.",
+        )
+    return prompt
+
+
+class _Collector:
+    """An outlet for a caller without threads."""
+
+    def __init__(self, cancelled: Callable[[], bool]) -> None:
+        self._cancelled = cancelled
+        self.events: list[Event] = []
+
+    @property
+    def cancelled(self) -> bool:
+        return self._cancelled()
+
+    def put(self, event: Event) -> None:
+        self.events.append(event)
+
+
+def generate(
+    loaded: LoadedModel, request: GenerateRequest, cancelled: Callable[[], bool] = lambda: False
+) -> Iterator[Event]:
+    """The events of one reply, on the caller's thread: the same loop as in a batch, with one row."""
+    from chatrwkv.engine.scheduler import Scheduler  # which imports this module
+
+    outlet, scheduler = _Collector(cancelled), Scheduler(loaded)
+    scheduler.add([(request, outlet)])
+    while scheduler.is_busy:
+        scheduler.turn()
+        yield from outlet.events
+        outlet.events.clear()
