@@ -5,13 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 import torch
 
 from chatrwkv.engine import model as loading
 from chatrwkv.engine.model import LoadCancelled, choose_device, choose_dtype, load_model
-from chatrwkv.engine.models.rwkv7 import RWKV7
 from chatrwkv.engine.state import Snapshot, State
 from chatrwkv.errors import (
     BadValue,
@@ -138,8 +138,7 @@ def test_what_does_not_fit_is_refused_with_both_numbers(folder, monkeypatch):
 
 def test_bf16_halves_the_matrices_only(folder):
     """Vectors and states stay float32: the decay alone would lose the long memory."""
-    model = load_model(folder, dtype="bf16").model
-    assert isinstance(model, RWKV7)
+    model: Any = load_model(folder, dtype="bf16").model
     assert model.weights.head.dtype == torch.bfloat16
     assert model.weights.layers[0].att.k_k.dtype == torch.float32
     assert model.blank().tensors["wkv"].dtype == torch.float32
