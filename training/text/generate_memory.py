@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from training.text.memories import COLOURS, FILLERS, LIKES, MEMORIES, NAMES, OBJECTS
-from training.text.wording import article, listed, pick, said, sentence, stream, words
+from training.text.wording import listed, pick, said, sentence, stream, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -185,10 +185,7 @@ def _drawn(rng: Random) -> tuple[Memory, dict[str, str]]:
 
 
 def _fill(rng: Random, wordings: str, slots: dict[str, str]) -> str:
-    text = pick(rng, wordings).format(**slots)
-    for word in ("orange", "umbrella"):
-        text = text.replace(f"a {word}", article(word))
-    return sentence(text)
+    return sentence(pick(rng, wordings).format(**slots))
 
 
 def _question(rng: Random, memory: Memory, slots: dict[str, str]) -> list[str]:

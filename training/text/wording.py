@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import TYPE_CHECKING
@@ -74,6 +75,11 @@ def typed(rng: Random, text: str) -> str:
     return lowered if dice < 0.75 else lowered.rstrip("?.!")
 
 
+def with_articles(text: str) -> str:
+    """The text with "an" where a slot put a vowel behind "a"."""
+    return re.sub(r"\b([Aa]) (?!eu|one)(?=[aeio]\w)", r"\1n ", text)
+
+
 def stream(rng: Random, n: int, makers: Sequence[tuple[int, Maker]]) -> Iterator[Dialogue]:
     """Dialogues `n` times from makers drawn by weight; user turns as typed, none that is a held-out prompt."""
     banned = held_out()
@@ -81,7 +87,8 @@ def stream(rng: Random, n: int, makers: Sequence[tuple[int, Maker]]) -> Iterator
     made = 0
     while made < n:
         maker = rng.choices(makers, weights)[0][1]
-        turns = [(role, typed(rng, text) if role == "user" else text) for role, text in maker(rng)]
+        spoken = [(role, with_articles(text)) for role, text in maker(rng)]
+        turns = [(role, typed(rng, text) if role == "user" else text) for role, text in spoken]
         if any(normalise(text) in banned for _, text in turns):
             continue
         made += 1
