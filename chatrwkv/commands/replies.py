@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from chatrwkv.commands.output import Output, narrate
-from chatrwkv.engine import Failed, Finished, FinishReason, Token
+from chatrwkv.engine import Finished, FinishReason, Token
+from chatrwkv.errors import ChatRWKVError
 from chatrwkv.text import Sanitiser
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from chatrwkv.chat.reply import Part
     from chatrwkv.chat.template import PromptTemplate
     from chatrwkv.engine import Job, ModelInfo
-    from chatrwkv.errors import ChatRWKVError
 
 _INTERRUPTED = 130
 
@@ -33,7 +33,7 @@ class Outcome:
 
 def finish_all(
     args: argparse.Namespace,
-    jobs: Sequence[Job],
+    jobs: Sequence[Job[Finished]],
     template: PromptTemplate,
     mode: str,
     info: ModelInfo,
@@ -97,7 +97,7 @@ class _Live:
 class _Reply:
     """One reply, collected from the events of its job."""
 
-    def __init__(self, job: Job, template: PromptTemplate, mode: str, live: _Live | None) -> None:
+    def __init__(self, job: Job[Finished], template: PromptTemplate, mode: str, live: _Live | None) -> None:
         self.finished: Finished | None = None
         self.error: ChatRWKVError | None = None
         self.parts: list[Part] = []
@@ -112,12 +112,13 @@ class _Reply:
             if isinstance(event, Token):
                 self._n_streamed += len(event.text)
                 self._add(self._splitter.feed(event.text))
-            elif isinstance(event, Failed):
-                self.error = event.error
-            elif isinstance(event, Finished):
-                self.finished = event
-                # Text held back for a possible stop string is in no token.
-                self._add(self._splitter.feed(event.text[self._n_streamed :]))
+        # An interrupt may have lost events on their way here; the end tells everything once more.
+        try:
+            self.finished = self._job.result()
+        except ChatRWKVError as error:
+            self.error = error
+        else:
+            self._add(self._splitter.feed(self.finished.text[self._n_streamed :]))
         self._add(self._splitter.finish())
         if self._live:
             self._live.end_thought()

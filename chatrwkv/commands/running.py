@@ -35,7 +35,7 @@ def engine_with_model(settings: Settings) -> Iterator[tuple[EngineThread, ModelI
         engine.close()
 
 
-def _loaded(job: Job, name: str) -> ModelInfo:
+def _loaded(job: Job[ModelInfo], name: str) -> ModelInfo:
     """Wait for the load, with the progress on a terminal."""
     is_watched = sys.stderr.isatty()
     shown = 0
@@ -51,8 +51,7 @@ def _loaded(job: Job, name: str) -> ModelInfo:
             sys.stderr.flush()
             shown = max(shown, len(line))
     _clear(shown)
-    info: ModelInfo = job.result()
-    return info
+    return job.result()
 
 
 def _clear(n_chars: int) -> None:

@@ -89,13 +89,24 @@ def info(args: argparse.Namespace) -> int:
         "size": state.n_bytes if args.json else format_bytes(state.n_bytes),
         "created": state.created,
     }
-    notes = {key: value for key, value in state.metadata.items() if key not in ("model", "created")}
+    fields["conversation"] = _conversation(state)
+    notes = {k: v for k, v in state.metadata.items() if k not in ("model", "created", "conversation")}
     if args.json:
         fields["notes"] = notes
     else:
         fields |= {f"note: {key}": value for key, value in notes.items()}
     print_fields(args, fields)
     return 0
+
+
+def _conversation(state: StateInfo) -> str:
+    """What is said in it, in a few words."""
+    from chatrwkv.chat.portable import conversation_in
+
+    if "conversation" not in state.metadata:
+        return "none"
+    said = [node for node in conversation_in(state).path() if node.text]
+    return f"{len(said)} messages"
 
 
 def verify(args: argparse.Namespace) -> int:
