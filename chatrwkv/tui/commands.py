@@ -1,0 +1,173 @@
+"""One table of commands; slash list, palette, keys and help are all made from it.
+
+Also the notation: `/name argument`, `//text` for a message that begins with a slash, and what is left of the
+ChatRWKV dialect that RWKV users type without thinking (`+` another reply, `+++` go on, `+reset`, `-temp=`).
+Knows neither screens nor chats: `verbs.py` does what is named here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One thing that can be done by name."""
+
+    name: str
+    arguments: str
+    """As the help shows it: `[N]`; empty for none."""
+    help: str
+    key: str = ""
+    """Id of the binding that does the same."""
+    choices: str = ""
+    """Which list of values is offered for the argument; the screen knows the lists."""
+
+    @property
+    def needs_argument(self) -> bool:
+        """Whether it can do nothing without one."""
+        return bool(self.arguments) and not self.arguments.startswith("[")
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("new", "[NAME]", "Start a new chat", "new"),
+    Command("chats", "", "Show and search the chats", "chats"),
+    Command("rename", "[NAME]", "Give this chat another name", "chats.rename"),
+    Command("delete", "", "Delete this chat; /undelete brings it back", "chats.delete"),
+    Command("undelete", "", "Bring back the chat that was deleted last", "chats.undo"),
+    Command("undo", "", "Undo the last change to this chat's tree", "message.undo"),
+    Command("redo", "", "Do again what was undone", "message.redo"),
+    Command("retry", "[N]", "Another reply to the same message, or N of them at once", "retry"),
+    Command("continue", "", "Let a stopped reply go on", "message.continue"),
+    Command("edit", "", "Change a message; the old version stays beside it", "message.edit"),
+    Command("rewrite", "", "Change a text itself; what follows is read again", "message.edit_in_place"),
+    Command("drop", "", "Remove a message and all below it; /undo brings them back", "message.delete"),
+    Command("fork", "", "Start a new chat from here; nothing is read again", "message.fork"),
+    Command("bookmark", "[NAME]", "Name a message; without a name, take the name away", "message.bookmark"),
+    Command("tree", "", "Show or hide the tree of this chat", "tree"),
+    Command("goto", "N", "Show version N of the message", "sibling_right"),
+    Command("copy", "[code [N]]", "Copy the reply, or its code", "message.copy", "copy"),
+    Command("export", "[md|json|txt] [FILE]", "Write this chat to a file", "export", "export"),
+    Command("model", "[NAME or FILE]", "Choose the model", "models", "models"),
+    Command("prompt", "[NAME]", "Choose the prompt template of this chat", "", "templates"),
+    Command("system", "[TEXT]", "Set the system text of this chat"),
+    Command("think", "[MODE]", "How much the model thinks before it answers", "", "modes"),
+    Command("set", "[NAME VALUE]", "How replies are drawn", "sampling", "params"),
+    Command("preset", "NAME", "Take the sampling settings of a template", "", "templates"),
+    Command("seed", "[N]", "Fix the seed; without a number it is drawn anew each time"),
+    Command("state", "save|load|info [FILE]", "The model's mind as a file", "message.save", "state"),
+    Command("stats", "", "Model, tokens, speed and memory"),
+    Command("paths", "", "Where the files are"),
+    Command("theme", "[NAME]", "Choose the colours", "", "themes"),
+    Command("help", "", "Keys and commands", "help"),
+    Command("quit", "", "Save everything and leave", "quit"),
+)  # fmt: skip
+
+_BY_NAME = {command.name: command for command in COMMANDS}
+
+
+def command_named(name: str) -> Command | None:
+    """The command called `name`, if there is one."""
+    return _BY_NAME.get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """What a line in the prompt means."""
+
+    text: str = ""
+    """The message to send."""
+    commands: tuple[tuple[str, str], ...] = ()
+    """Names and arguments, in order, before the text is sent."""
+    unknown: str = ""
+    """A command that does not exist."""
+
+
+_DIALECT = {"+": ("retry", ""), "++": ("retry", ""), "+++": ("continue", ""), "+reset": ("new", "")}
+_SETTING = re.compile(r"(?:^|(?<=\s))-(temp|top_p)=([0-9]*\.?[0-9]+)(?=\s|$)")
+_SETTING_NAMES = {"temp": "temperature", "top_p": "top_p"}
+_COMMAND = re.compile(r"/([A-Za-z]+)(?:\s+(.*))?\Z", re.DOTALL)
+
+
+def parse(line: str) -> Typed:
+    """Read what was typed."""
+    stripped = line.strip()
+    if stripped in _DIALECT:
+        return Typed(commands=(_DIALECT[stripped],))
+    if stripped.startswith("//"):
+        return Typed(text=stripped[1:])
+    if found := _COMMAND.match(stripped):
+        name, argument = found[1].lower(), (found[2] or "").strip()
+        return Typed(commands=((name, argument),)) if name in _BY_NAME else Typed(unknown=name)
+    settings = tuple(
+        ("set", f"{_SETTING_NAMES[match[1]]} {match[2]}") for match in _SETTING.finditer(stripped)
+    )
+    if settings:
+        return Typed(text=_SETTING.sub("", stripped).strip(), commands=settings)
+    return Typed(text=line)
+
+
+def fits(query: str, text: str) -> bool:
+    """Whether every word of `query` is in `text`, or its letters are there in order."""
+    query, text = query.casefold(), text.casefold()
+    if all(word in text for word in query.split()):
+        return True
+    letters = iter(text)
+    return all(letter in letters for letter in query if not letter.isspace())
+
+
+def _rank(query: str, name: str) -> tuple[int, int]:
+    query, name = query.casefold(), name.casefold()
+    if name.startswith(query):
+        return (0, len(name))
+    return (1 if query in name else 2, len(name))
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One line of the slash list."""
+
+    text: str
+    """What the prompt holds once it is taken."""
+    left: str
+    help: str
+    is_whole: bool = True
+    """Whether it can be run as it is; otherwise an argument follows."""
+
+
+def offers(line: str, choices: Callable[[str], Sequence[tuple[str, str]]]) -> list[Offer]:
+    """What may be meant by the beginning of a command.
+
+    Args:
+        line: the prompt's text.
+        choices: the values for a command's argument, with a word on each.
+    """
+    if not line.startswith("/") or line.startswith("//") or "\n" in line:
+        return []
+    name, gap, argument = line[1:].partition(" ")
+    if not gap:
+        return [_offer(command) for command in _matching(name)]
+    command = _BY_NAME.get(name.casefold())
+    if command is None or not command.choices:
+        return []
+    found = [(value, words) for value, words in choices(command.choices) if fits(argument, value)]
+    if any(value == argument.strip() for value, _ in found):
+        return []
+    found.sort(key=lambda choice: _rank(argument, choice[0])[0])
+    return [Offer(f"/{command.name} {value}", value, words) for value, words in found]
+
+
+def _matching(name: str) -> Iterable[Command]:
+    found = [command for command in COMMANDS if fits(name, command.name)]
+    return sorted(found, key=lambda command: _rank(name, command.name)) if name else found
+
+
+def _offer(command: Command) -> Offer:
+    text = f"/{command.name} " if command.needs_argument else f"/{command.name}"
+    left = f"/{command.name} {command.arguments}".rstrip()
+    return Offer(text, left, command.help, is_whole=not command.needs_argument)

@@ -1,0 +1,160 @@
+"""Every key of the interface in one table: id, key, action, short name for the footer, sentence for help.
+
+Ids are what `[interface.keys]` of the settings file rebinds. Not used, because terminals or input methods
+take them: ctrl+i, ctrl+m, ctrl+h, ctrl+[, ctrl+space, ctrl+b, ctrl+a, alt+letter. Where a key needs the
+Kitty protocol (shift+enter), another one does the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.binding import Binding
+from textual.widgets import Input, TextArea
+
+if TYPE_CHECKING:
+    from textual.screen import Screen
+
+
+def _key(
+    name: str,
+    key: str,
+    action: str,
+    label: str,
+    tip: str,
+    *,
+    show: bool = True,
+    priority: bool = False,
+    display: str | None = None,
+) -> Binding:
+    return Binding(
+        key, action, label, id=name, tooltip=tip, show=show, priority=priority, key_display=display
+    )
+
+
+APP = (
+    _key("interrupt", "ctrl+c", "interrupt", "copy, stop", "Copy what is selected, else stop the reply; twice quits", show=False, priority=True),
+    _key("quit", "ctrl+q", "quit", "quit", "Save everything and leave", show=False, priority=True),
+    _key("commands", "ctrl+p", "command_palette", "commands", "Find any command by its name", priority=True),
+    _key("help", "f1", "help", "help", "Keys of what has the focus, and all commands"),
+)  # fmt: skip
+
+CHAT = (
+    _key("stop", "escape", "stop", "stop", "Stop the reply at once; its text stays", display="esc"),
+    _key("back", "escape", "back", "prompt", "Back to the prompt; closes what lies over the transcript", display="esc"),
+    _key("retry", "ctrl+r", "command('retry')", "again", "Another reply to the same message; the old one stays beside it"),
+    _key("sibling_left", "alt+left", "sibling(-1)", "siblings", "The version before this one", display="alt+←→"),
+    _key("sibling_right", "alt+right", "sibling(1)", "next sibling", "The version after this one", show=False),
+    _key("parent", "alt+up", "walk(-1)", "message above", "Go to the message above", show=False),
+    _key("child", "alt+down", "walk(1)", "message below", "Go to the message below", show=False),
+    _key("chats", "ctrl+s", "chats", "chats", "Show and search the chats"),
+    _key("new", "ctrl+n", "command('new')", "new chat", "Start a new chat", show=False),
+    _key("models", "ctrl+l", "command('model')", "models", "Choose the model", show=False),
+    _key("tree", "ctrl+t", "command('tree')", "tree", "Show all versions of this chat as a tree"),
+    _key("sampling", "f2", "command('set')", "sampling", "How replies are drawn", show=False),
+    _key("export", "ctrl+e", "command('export')", "export", "Write this chat to a file", show=False),
+    _key("next_area", "tab", "area(1)", "next area", "Go to the next part of the screen", show=False),
+    _key("previous_area", "shift+tab", "area(-1)", "previous area", "Go to the part before", show=False),
+    _key("page_up", "pageup", "page(-1)", "page up", "Scroll the transcript up", show=False),
+    _key("page_down", "pagedown", "page(1)", "page down", "Scroll the transcript down", show=False),
+    _key("to_end", "ctrl+end", "to_end", "to the end", "Scroll to the newest message", show=False),
+)  # fmt: skip
+
+PROMPT = (
+    _key("send", "enter", "submit", "send", "Send the message", show=False),
+    _key("newline", "ctrl+j,shift+enter,alt+enter", "newline", "new line", "New line in the message", show=False),
+    _key("editor", "ctrl+g", "screen.editor", "editor", "Write the message in $EDITOR", show=False),
+    _key("history_back", "up", "recall(-1)", "older", "The line above; at the first line, what was sent before", show=False),
+    _key("history_on", "down", "recall(1)", "newer", "The line below; at the last line, what was sent after", show=False),
+    _key("empty_left", "left", "edge(-1)", "sibling before", "With an empty prompt: the version before of the last reply", show=False),
+    _key("empty_right", "right", "edge(1)", "sibling after", "With an empty prompt: the next version of the last reply; past the last, a new one", show=False),
+)  # fmt: skip
+
+MESSAGE = (
+    _key("message.down", "j,down", "screen.walk(1)", "down", "The message below", show=False),
+    _key("message.up", "k,up", "screen.walk(-1)", "up", "The message above", show=False),
+    _key("message.first", "g,home", "screen.walk('first')", "first", "The first message", show=False),
+    _key("message.last", "G,end", "screen.walk('last')", "last", "The last message", show=False),
+    _key("message.left", "h,left", "screen.sibling(-1)", "version", "The version before this one", display="h l"),
+    _key("message.right", "l,right", "screen.sibling(1)", "next version", "The version after this one", show=False),
+    _key("message.retry", "r", "screen.command('retry')", "again", "Another reply here"),
+    _key("message.replies", "n", "screen.replies", "several", "Several replies at once; asks how many"),
+    _key("message.edit", "e", "screen.command('edit')", "edit", "Change this message; the old version stays beside it"),
+    _key("message.edit_in_place", "E", "screen.command('rewrite')", "edit in place", "Change this text itself; the messages below are read again", show=False),
+    _key("message.continue", "c", "screen.command('continue')", "continue", "Let a stopped reply go on"),
+    _key("message.fork", "f", "screen.command('fork')", "fork", "Start a new chat from here; nothing is read again"),
+    _key("message.bookmark", "b", "screen.command('bookmark')", "bookmark", "Give this message a name", show=False),
+    _key("message.save", "s", "screen.command('state', 'save')", "save state", "Save the model's mind after this message to a file", show=False),
+    _key("message.delete", "d,delete", "screen.command('drop')", "delete", "Remove this message and all below; u brings them back"),
+    _key("message.copy", "y", "screen.command('copy')", "copy", "Copy this message"),
+    _key("message.copy_code", "Y", "screen.command('copy', 'code')", "copy code", "Copy its next block of code", show=False),
+    _key("message.undo", "u", "screen.command('undo')", "undo", "Undo the last change to the tree", show=False),
+    _key("message.redo", "U", "screen.command('redo')", "redo", "Do it again", show=False),
+    _key("message.open", "enter,o", "unfold", "unfold", "Open or fold the thoughts or a long text", show=False),
+)  # fmt: skip
+
+ROWS = (
+    _key("list.down", "down,j", "step(1)", "down", "One row down", show=False),
+    _key("list.up", "up,k", "step(-1)", "up", "One row up", show=False),
+    _key("list.first", "home,g", "step(-1000000)", "first", "The first row", show=False),
+    _key("list.last", "end,G", "step(1000000)", "last", "The last row", show=False),
+    _key("list.page_down", "pagedown", "page(1)", "page down", "A page down", show=False),
+    _key("list.page_up", "pageup", "page(-1)", "page up", "A page up", show=False),
+    _key("list.choose", "enter", "choose", "open", "Open the row"),
+)  # fmt: skip
+
+CHATS = (
+    _key("chats.new", "n", "screen.command('new')", "new", "Start a new chat"),
+    _key("chats.rename", "r", "rename", "rename", "Give the chat another name"),
+    _key("chats.delete", "d,delete", "delete", "delete", "Delete the chat; u brings it back"),
+    _key("chats.undo", "u", "undo", "undo", "Bring back the chat that was deleted last"),
+    _key("chats.filter", "slash", "filter", "filter", "Show only the chats whose names fit", display="/"),
+)  # fmt: skip
+
+TREE = (
+    _key("tree.left", "left,h", "across(-1)", "version before", "The version before this one", show=False),
+    _key("tree.right", "right,l", "across(1)", "version after", "The version after this one", show=False),
+    _key("tree.undo", "u", "screen.command('undo')", "undo", "Undo the last change to the tree"),
+    _key("tree.redo", "U", "screen.command('redo')", "redo", "Do it again", show=False),
+)  # fmt: skip
+
+DIALOG = (
+    _key("dialog.close", "escape", "close", "close", "Close without changing anything", display="esc"),
+)  # fmt: skip
+
+LINK = (
+    _key("link.copy", "y,enter", "answer('copy')", "copy", "Copy the address"),
+    _key("link.open", "o", "answer('open')", "open", "Open it in the browser"),
+)  # fmt: skip
+
+EDIT = (
+    _key("edit.take", "ctrl+s", "take", "take it", "Keep the text", priority=True),
+)  # fmt: skip
+
+EVERY = (*APP, *CHAT, *PROMPT, *MESSAGE, *ROWS, *CHATS, *TREE, *DIALOG, *LINK, *EDIT)
+"""Every binding; ids are unique."""
+
+_SIGNS = {
+    "left": "←", "right": "→", "up": "↑", "down": "↓", "enter": "enter", "escape": "esc", "slash": "/",
+    "pageup": "pgup", "pagedown": "pgdn", "delete": "del", "plus": "+",
+}  # fmt: skip
+
+
+def display(binding: Binding) -> str:
+    """A key as the footer shows it: `^r`, `alt+←`, `esc`."""
+    if binding.key_display:
+        return binding.key_display
+    *modifiers, key = binding.key.split(",")[0].split("+")
+    sign = _SIGNS.get(key, key.upper() if key[0] == "f" and key[1:].isdecimal() else key)
+    if "ctrl" in modifiers and len(sign) == 1:
+        modifiers.remove("ctrl")
+        sign = f"^{sign}"
+    return "+".join([*modifiers, sign])
+
+
+def selected_text(screen: Screen[object]) -> str:
+    """What is selected with the mouse or in the field that has the focus."""
+    focused = screen.focused
+    if isinstance(focused, TextArea | Input) and focused.selected_text:
+        return focused.selected_text
+    return screen.get_selected_text() or ""

@@ -1,0 +1,137 @@
+"""Nodes of a conversation as the transcript shows them. Reads the chat layer, knows no widget's inside."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from chatrwkv.chat.tree import NodeStatus, Role
+from chatrwkv.tui.widgets.message import Shown
+from chatrwkv.tui.widgets.thinking import thought_measure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chatrwkv.chat.reply import Part
+    from chatrwkv.chat.template import Templates
+    from chatrwkv.chat.tree import Conversation, Node, NodeId
+
+_WHO = {Role.SYSTEM: "System", Role.USER: "You", Role.ASSISTANT: "Assistant", Role.RAW: "Text"}
+_GOES_ON = "ctrl+r answers again, /continue goes on"
+
+
+class Presenter:
+    """Remembers what it made of a node, so that a change of the path costs only what changed.
+
+    Args:
+        templates: for the thinking of stored replies.
+    """
+
+    def __init__(self, templates: Templates) -> None:
+        self._templates = templates
+        self._made: dict[NodeId, tuple[Node, Shown]] = {}
+        self._measures: dict[NodeId, str] = {}
+        """How long thoughts took that were watched; for others it is reckoned."""
+
+    def measured(self, node_id: NodeId, n_tokens: int, seconds: float) -> str:
+        """Note how long a thought took."""
+        self._measures[node_id] = thought_measure(n_tokens, seconds)
+        return self._measures[node_id]
+
+    def path(self, conversation: Conversation, nodes: Sequence[Node]) -> list[Shown]:
+        """The path as it is shown."""
+        return [self.node(conversation, node) for node in nodes]
+
+    def node(self, conversation: Conversation, node: Node) -> Shown:
+        """One message."""
+        known = self._made.get(node.id)
+        if known is None or known[0] is not node:
+            known = (node, self._shown(node))
+            self._made[node.id] = known
+        siblings = conversation.siblings(node.id)
+        place = (siblings.index(node.id) + 1, len(siblings))
+        return known[1] if known[1].place == place else replace(known[1], place=place)
+
+    def label(self, node: Node) -> str:
+        """The words that stand for a message in the tree: the answer, without thoughts and marks."""
+        known = self._made.get(node.id)
+        if known is None or known[0] is not node:
+            known = self._made[node.id] = (node, self._shown(node))
+        return known[1].text.lstrip("#*->` \n")
+
+    def parts(self, node: Node) -> list[Part]:
+        """A stored reply, split into thoughts and answer."""
+        meta = node.meta
+        template = self._templates.ok.get(meta.template) if meta else None
+        if template is None or meta is None:
+            from chatrwkv.chat.reply import split_reply
+
+            return split_reply(node.text)
+        mode = meta.thinking if meta.thinking in template.thinking else template.default_mode
+        splitter = template.splitter(mode)
+        return [*splitter.feed(node.text), *splitter.finish()]
+
+    def _shown(self, node: Node) -> Shown:
+        is_reply = node.role is Role.ASSISTANT
+        thoughts, text = "", node.text
+        if is_reply:
+            thoughts, text = joined(self.parts(node))
+        return Shown(
+            node_id=node.id,
+            who=_WHO[node.role],
+            is_reply=is_reply,
+            text=text.strip("\n") if is_reply else text,
+            thoughts=thoughts.strip(),
+            thought_measure=self._measure(node, thoughts) if thoughts.strip() else "",
+            detail=_detail(node),
+            note=_note(node) if is_reply else "",
+            error=_error(node),
+            name=node.name,
+            is_streaming=node.status is NodeStatus.STREAMING,
+        )
+
+    def _measure(self, node: Node, thoughts: str) -> str:
+        if node.id in self._measures:
+            return self._measures[node.id]
+        stats = node.meta.stats if node.meta else None
+        if stats is None or not node.text:
+            return ""
+        share = len(thoughts) / len(node.text)
+        return f"about {thought_measure(round(stats.reply_tokens * share), stats.decode_s * share)}"
+
+
+def joined(parts: Sequence[Part]) -> tuple[str, str]:
+    """Thoughts and answer."""
+    thoughts = "".join(part.text for part in parts if part.kind == "think")
+    return thoughts, "".join(part.text for part in parts if part.kind == "answer")
+
+
+def _detail(node: Node) -> str:
+    meta = node.meta
+    if meta is None:
+        return ""
+    words = [meta.model] if meta.model else []
+    if meta.stats is not None:
+        words.append(f"{meta.stats.reply_tokens:,} tok")
+        if meta.stats.decode_tok_s:
+            words.append(f"{meta.stats.decode_tok_s:.0f} tok/s")
+        words.append(f"{meta.stats.prompt_tokens:,} read")
+    if meta.seed is not None:
+        words.append(f"seed {meta.seed}")
+    return " · ".join(words)
+
+
+def _note(node: Node) -> str:
+    if node.status is not NodeStatus.STOPPED:
+        return "" if node.text.strip() or node.status is not NodeStatus.COMPLETE else "said nothing"
+    reason = node.meta.reason if node.meta else ""
+    if reason == "length":
+        return f"reached the token limit · {_GOES_ON}"
+    return f"stopped · {_GOES_ON}"
+
+
+def _error(node: Node) -> str:
+    if node.status is not NodeStatus.FAILED:
+        return ""
+    reason = node.meta.reason if node.meta else ""
+    return f"{reason or 'The reply failed.'} ctrl+r tries again."

@@ -1,0 +1,314 @@
+"""The open chat: its path on the screen, its replies, its commands. Keys and clicks are in `chat.py`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual import on
+
+from chatrwkv.chat.tree import Role
+from chatrwkv.errors import ChatRWKVError
+from chatrwkv.text import sanitise_name
+from chatrwkv.tui import commands, messages
+from chatrwkv.tui.present import Presenter
+from chatrwkv.tui.pump import StreamPump
+from chatrwkv.tui.screens.frame import ChatFrame
+from chatrwkv.tui.status_of import status_of
+from chatrwkv.tui.verbs import VERBS, choices
+from chatrwkv.tui.widgets.chat_list import ChatEntry
+from chatrwkv.tui.widgets.message import MessageView
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chatrwkv.chat.replies import Reply
+    from chatrwkv.chat.session import ChatSession
+    from chatrwkv.chat.workspace import Workspace
+    from chatrwkv.engine.params import SamplingParams
+    from chatrwkv.tui.app import ChatApp
+
+
+class ChatCore(ChatFrame):
+    """See the module."""
+
+    app: ChatApp
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.session: ChatSession | None = None
+        self.editing: str | None = None
+        """The message whose new version is being written in the prompt."""
+        self.presenter: Presenter | None = None
+        self.pump: StreamPump | None = None
+        self._code_copied: tuple[str, int] = ("", 0)
+        self._waiting_to_send = ""
+
+    # -- the open chats -------------------------------------------------------------------------------------
+
+    @property
+    def workspace(self) -> Workspace:
+        """What the app opened; commands run only once it is there."""
+        return self.app.workspace
+
+    async def begin(self, session: ChatSession) -> None:
+        """The workspace is open: show its first chat and start the pump."""
+        self.presenter = Presenter(self.workspace.templates)
+        self.pump = StreamPump(
+            self.transcript,
+            lambda: self.workspace.open_chats,
+            self.presenter,
+            self._ticked,
+            self._reply_ended,
+        )
+        self.prompt.send_key = self.app.options.settings.interface.send_key
+        self.prompt.set_history(self.workspace.history())
+        await self.show_chat(session)
+        self.run_worker(self.pump.run(), name="pump")
+        if self._waiting_to_send:
+            text, self._waiting_to_send = self._waiting_to_send, ""
+            self.prompt.put(text)
+            self.prompt.action_submit()
+
+    async def show_chat(self, session: ChatSession) -> None:
+        """Open a chat; the one before goes on in the background while a reply of it is written."""
+        before, self.session = self.session, session
+        if before is not None and before is not session:
+            self.keep_draft(before)
+            if not before.replies:
+                self.workspace.close_chat(before.id)
+        if before is not session:
+            self.stop_editing()
+            typed_before_any_chat = before is None and self.prompt.text
+            if not typed_before_any_chat:
+                self.prompt.put(self.workspace.draft(session.id))
+        await self.refresh_path(follow=True)
+        if session.is_open_elsewhere:
+            self.say("This chat is also open in another window; what is written there appears here.")
+
+    def keep_draft(self, session: ChatSession | None = None) -> None:
+        """Save what is typed and not sent."""
+        session = session or self.session
+        if session is not None and not self.editing:
+            text = self.prompt.full_text
+            if text != self.workspace.draft(session.id):
+                self.workspace.save_draft(session.id, text)
+
+    async def refresh_path(self, *, follow: bool = False, steady: str = "") -> None:
+        """Draw the path of the open chat as it is now."""
+        session, presenter = self.session, self.presenter
+        if session is None or presenter is None:
+            return
+        items = presenter.path(session.conversation, session.path())
+        await self.transcript.show(items, follow=follow, steady=steady)
+        self.refresh_margins()
+
+    def refresh_margins(self) -> None:
+        """Everything around the transcript."""
+        session = self.session
+        if session is None or self.presenter is None:
+            return
+        self._show_status()
+        self.list_chats()
+        if self.shows("side"):
+            status = self.title_line.status
+            self.side.show_tree(session.conversation, self.presenter.label)
+            self.side.show_sampling(session.params)
+            self.side.show_state(status.n_tokens, status.state_bytes, session.vault.usage())
+        self.refresh_bindings()
+
+    def _show_status(self) -> None:
+        self.title_line.status = self.keybar.status = status_of(self.app, self.session)
+
+    def list_chats(self) -> None:
+        """Fill the list, if it stands."""
+        if self.session is None or not self.shows("chats"):
+            return
+        running = {session.id for session in self.workspace.open_chats if session.replies}
+        entries = [
+            ChatEntry(chat.id, chat.title, chat.updated, chat.n_messages, chat.id in running)
+            for chat in self.workspace.chats()
+            if chat.n_messages or chat.title or chat.id == self.session.id
+        ]
+        self.chats.show(entries, self.session.id, self.app.clock())
+
+    def _ticked(self, changed: bool) -> None:
+        """After each round of the pump."""
+        self.app.poll_jobs()
+        if changed:
+            self.call_next(self.refresh_path)
+        else:
+            self._show_status()
+
+    async def _reply_ended(self, session: ChatSession, reply: Reply) -> None:
+        if session is self.session:
+            if reply.view.error is not None:
+                self.say_error(reply.view.error)
+            await self.refresh_path()
+        elif not session.replies:
+            self.workspace.close_chat(session.id)
+            self.list_chats()
+        self.refresh_bindings()
+
+    async def delete_chat(self, chat_id: str) -> None:
+        """Delete a chat; if it was open, another one opens."""
+        title = next((chat.title for chat in self.workspace.chats() if chat.id == chat_id), "")
+        was_open = self.session is not None and self.session.id == chat_id
+        if was_open:
+            self.session = None
+        self.workspace.delete_chat(chat_id)
+        if was_open:
+            await self.show_chat(self.app.fresh_chat())
+        self.list_chats()
+        self.say(
+            f"Deleted {sanitise_name(title) or 'the chat'!r}. u in the list, or /undelete, brings it back."
+        )
+
+    async def undelete_chat(self) -> None:
+        """Bring back the chat that was deleted last."""
+        found = self.workspace.restore_chat()
+        if found is None:
+            self.say("No chat was deleted.")
+            return
+        await self.show_chat(self.workspace.open_chat(found))
+        self.say("It is back.")
+
+    # -- commands -------------------------------------------------------------------------------------------
+
+    @property
+    def target(self) -> str | None:
+        """The message that has the focus, if one has."""
+        focused = self.focused
+        return focused.node_id if isinstance(focused, MessageView) else None
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether a reply of the open chat is being written."""
+        return bool(self.session and self.session.replies)
+
+    def last_reply(self) -> str | None:
+        """The newest reply on the path."""
+        path = self.session.path() if self.session else []
+        return next((node.id for node in reversed(path) if node.role is Role.ASSISTANT), None)
+
+    def next_code(self, node_id: str, n_blocks: int) -> int:
+        """Which block of code is copied next: the first, then one further each time."""
+        known, place = self._code_copied
+        place = place % n_blocks + 1 if known == node_id else 1
+        self._code_copied = (node_id, place)
+        return place
+
+    def choices(self, kind: str) -> Sequence[tuple[str, str]]:
+        """Values for the argument of a command."""
+        return choices(self, kind) if self.session is not None else ()
+
+    def take_params(self, params: SamplingParams) -> None:
+        """Draw with these settings from now on."""
+        if self.session is None:
+            return
+        try:
+            self.session.set_params(params)
+        except ChatRWKVError as error:
+            self.say_error(error)
+        self.refresh_margins()
+
+    def say_error(self, error: ChatRWKVError) -> None:
+        """What went wrong and the next step."""
+        self.say(str(error), is_problem=True)
+
+    def action_command(self, name: str, argument: str = "") -> None:
+        """Do a command of the table."""
+        self.run_worker(self.run_command(name, argument), name=name)
+
+    def start_command(self, name: str) -> None:
+        """Begin a command that needs an argument, in the prompt."""
+        self.prompt.put(f"/{name} ")
+        self.prompt.focus()
+
+    async def run_command(self, name: str, argument: str = "") -> None:
+        """Do one command; what goes wrong is said, and nothing is lost."""
+        if self.session is None:
+            self.say("The chats are being opened; try again in a moment.")
+            return
+        self.unsay()
+        try:
+            await VERBS[name](self, argument)
+        except ChatRWKVError as error:
+            self.say_error(error)
+        self.refresh_margins()
+        self.wake_pump()
+
+    def wake_pump(self) -> None:
+        """Something began or was stopped."""
+        if self.pump is not None:
+            self.pump.wake()
+
+    # -- sending --------------------------------------------------------------------------------------------
+
+    def send_soon(self, text: str) -> None:
+        """Send a text as if it had been typed, once a chat is open."""
+        if self.session is None:
+            self._waiting_to_send = text
+            return
+        self.prompt.put(text)
+        self.prompt.action_submit()
+
+    @on(messages.Submitted)
+    async def _submitted(self, event: messages.Submitted) -> None:
+        event.stop()
+        typed = commands.parse(event.text)
+        if typed.unknown:
+            name = sanitise_name(typed.unknown)
+            self.say(
+                f"There is no command /{name}; / lists all, and // begins a message with a slash.",
+                is_problem=True,
+            )
+            return
+        if self.session is None:
+            self._waiting_to_send = event.text
+            self.say("The chats are being opened; it is sent in a moment.")
+            return
+        if typed.text or not typed.commands:
+            if not await self._send(typed):
+                return
+        else:
+            self.prompt.empty()
+            for name, argument in typed.commands:
+                self.action_command(name, argument)
+        self.prompt.remember(event.text)
+        self.workspace.add_history(event.text)
+
+    async def _send(self, typed: commands.Typed) -> bool:
+        """Hand the text to the session; the prompt keeps it when that fails."""
+        assert self.session is not None, "looked at before"
+        self.unsay()
+        try:
+            for name, argument in typed.commands:
+                await VERBS[name](self, argument)
+            if self.editing:
+                self.session.edit(self.editing, typed.text)
+            else:
+                self.session.send(typed.text)
+        except ChatRWKVError as error:
+            self.say_error(error)
+            return False
+        self.stop_editing()
+        self.prompt.empty()
+        self.wake_pump()
+        await self.refresh_path(follow=True)
+        return True
+
+    def start_editing(self, node_id: str, text: str) -> None:
+        """Write another version of a message in the prompt."""
+        self.editing = node_id
+        self.prompt.put(text)
+        self.prompt.focus()
+        self.add_class("-editing")
+        self.say("Editing: enter sends it as a new version, esc leaves everything as it is.", stays=True)
+
+    def stop_editing(self) -> None:
+        """Back to writing the next message."""
+        if self.editing:
+            self.editing = None
+            self.remove_class("-editing")
+            self.prompt.empty()
+            self.say("")

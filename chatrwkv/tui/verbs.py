@@ -1,0 +1,376 @@
+"""What each command does. A verb takes the chat screen and the argument; it raises what the user should read.
+
+Verbs about files and models are in `verbs_files`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chatrwkv.chat.tree import Role
+from chatrwkv.errors import BadValue
+from chatrwkv.text import format_bytes, sanitise_name
+from chatrwkv.tui.sampling_text import describe, label, text_of, with_value
+from chatrwkv.tui.screens.dialogs import EditDialog, PageDialog, TextDialog
+from chatrwkv.tui.screens.help import HelpDialog
+from chatrwkv.tui.screens.sampling import SamplingScreen
+from chatrwkv.tui.verbs_files import FILE_VERBS, file_choices
+from chatrwkv.tui.widgets.fence import code_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from chatrwkv.chat.session import ChatSession
+    from chatrwkv.tui.screens.core import ChatCore
+
+    Verb = Callable[[ChatCore, str], Awaitable[None]]
+
+# More replies at once than this cannot be read, and each takes a state.
+_MOST_REPLIES = 16
+
+
+def open_session(screen: ChatCore) -> ChatSession:
+    """The chat that is open."""
+    assert screen.session is not None, "commands run only when a chat is open"
+    return screen.session
+
+
+# -- chats --------------------------------------------------------------------------------------------------
+
+
+async def new(screen: ChatCore, argument: str) -> None:
+    """Start a new chat."""
+    session = screen.workspace.new_chat()
+    if argument:
+        session.rename(argument)
+    await screen.show_chat(session)
+    screen.prompt.focus()
+
+
+async def chats(screen: ChatCore, _: str) -> None:
+    """Show and search the chats."""
+    if screen.open_panel("chats", is_open=True):
+        screen.refresh_margins()
+        screen.chats.rows.focus()
+
+
+async def rename(screen: ChatCore, argument: str) -> None:
+    """Give the chat another name."""
+    session = open_session(screen)
+    title = argument or await screen.app.ask(TextDialog("Rename this chat", session.title))
+    if title is not None and title.strip():
+        session.rename(title.strip())
+
+
+async def delete(screen: ChatCore, _: str) -> None:
+    """Delete the open chat."""
+    await screen.delete_chat(open_session(screen).id)
+
+
+async def undelete(screen: ChatCore, _: str) -> None:
+    """Bring back what was deleted last."""
+    await screen.undelete_chat()
+
+
+async def fork(screen: ChatCore, _: str) -> None:
+    """A new chat that goes on from here."""
+    session = open_session(screen)
+    made = session.fork(screen.target or session.head)
+    await screen.show_chat(screen.workspace.open_chat(made))
+    screen.say("This is a new chat from that message; nothing has to be read again.")
+    screen.prompt.focus()
+
+
+# -- the tree -----------------------------------------------------------------------------------------------
+
+
+async def undo(screen: ChatCore, _: str) -> None:
+    """Undo the last change."""
+    what = open_session(screen).undo()
+    await screen.refresh_path()
+    screen.say(f"Undone: {what}. /redo does it again." if what else "There is nothing to undo in this chat.")
+
+
+async def redo(screen: ChatCore, _: str) -> None:
+    """Do it again."""
+    what = open_session(screen).redo()
+    await screen.refresh_path()
+    screen.say(f"Done again: {what}." if what else "There is nothing to do again.")
+
+
+async def retry(screen: ChatCore, argument: str) -> None:
+    """Other replies."""
+    n = _number(argument, "How many replies", 1, _MOST_REPLIES) if argument else 1
+    session = open_session(screen)
+    if not session.path():
+        raise BadValue("There is no message to reply to yet.", hint="Write one first.")
+    session.retry(screen.target or session.head, n)
+    if n > 1:
+        screen.say(f"{n} replies at once, side by side: alt+← and alt+→ walk through them.")
+    await screen.refresh_path(follow=True)
+    screen.prompt.focus()
+
+
+async def go_on(screen: ChatCore, _: str) -> None:
+    """Continue a reply."""
+    session = open_session(screen)
+    session.continue_reply(screen.target or session.head)
+    await screen.refresh_path(follow=True)
+
+
+async def edit(screen: ChatCore, _: str) -> None:
+    """Another version of a message."""
+    session = open_session(screen)
+    node_id = screen.target or next(
+        (node.id for node in reversed(session.path()) if node.role is Role.USER), None
+    )
+    if node_id is None:
+        raise BadValue("There is no message to edit yet.", hint="Write one first.")
+    node = session.node(node_id)
+    if node.role is Role.USER:
+        screen.start_editing(node.id, node.text)
+    else:
+        await rewrite(screen, "")
+
+
+async def rewrite(screen: ChatCore, _: str) -> None:
+    """Change a text where it stands."""
+    session = open_session(screen)
+    node = session.node(screen.target or session.head)
+    if node.id == session.conversation.root and not node.text:
+        raise BadValue("There is no message to edit yet.", hint="Write one first.")
+    text = await screen.app.ask(EditDialog("Edit in place", node.text))
+    if text is not None and text != node.text:
+        session.edit_in_place(node.id, text)
+        await screen.refresh_path()
+        screen.say("Changed in place; what follows is read again when it is needed. u undoes it.")
+
+
+async def drop(screen: ChatCore, _: str) -> None:
+    """Remove a message and all below."""
+    session = open_session(screen)
+    if not session.path():
+        raise BadValue("There is no message to remove.", hint="Write one first.")
+    node_id = screen.target or session.head
+    n = len(session.conversation.subtree(node_id))
+    session.delete(node_id)
+    await screen.refresh_path()
+    screen.say(f"Removed {n} message{'' if n == 1 else 's'}. /undo brings {'it' if n == 1 else 'them'} back.")
+    screen.prompt.focus()
+
+
+async def bookmark(screen: ChatCore, argument: str) -> None:
+    """Name a message."""
+    session = open_session(screen)
+    node = session.node(screen.target or session.head)
+    name = argument or await screen.app.ask(TextDialog("Name this message", node.name))
+    if name is not None:
+        session.bookmark(node.id, name.strip())
+        await screen.refresh_path()
+
+
+async def tree(screen: ChatCore, _: str) -> None:
+    """Show or hide the margin."""
+    if screen.open_panel("side"):
+        screen.refresh_margins()
+        screen.side.tree_view.focus()
+    else:
+        screen.prompt.focus()
+
+
+async def goto(screen: ChatCore, argument: str) -> None:
+    """Version N of the message in focus, or of the last reply."""
+    session = open_session(screen)
+    node_id = screen.target or screen.last_reply()
+    if node_id is None:
+        raise BadValue("There is no reply yet.", hint="Write a message first.")
+    row = session.conversation.siblings(node_id)
+    place = _number(argument, "The version", 1, len(row))
+    session.select(row[place - 1])
+    await screen.refresh_path(steady=row[place - 1])
+
+
+async def copy(screen: ChatCore, argument: str) -> None:
+    """Copy a message, or its code."""
+    session = open_session(screen)
+    node_id = screen.target or screen.last_reply()
+    if node_id is None or screen.presenter is None:
+        raise BadValue("There is nothing to copy yet.", hint="Write a message first.")
+    node = session.node(node_id)
+    text = screen.presenter.node(session.conversation, node).text
+    what = "the message"
+    if argument.startswith("code"):
+        blocks = code_blocks(text)
+        if not blocks:
+            raise BadValue("There is no code in this message.", hint="y copies the whole message.")
+        number = argument.removeprefix("code").strip()
+        place = (
+            _number(number, "The block", 1, len(blocks)) if number else screen.next_code(node_id, len(blocks))
+        )
+        text, what = blocks[place - 1], f"code {place} of {len(blocks)}"
+    screen.app.copy_to_clipboard(text)
+    screen.say(f"Copied {what}, {len(text):,} characters.")
+
+
+# -- how it answers -----------------------------------------------------------------------------------------
+
+
+async def system(screen: ChatCore, argument: str) -> None:
+    """Set the system text."""
+    session = open_session(screen)
+    text = argument or await screen.app.ask(EditDialog("System text of this chat", session.system))
+    if text is None or text == session.system:
+        return
+    session.set_system(text)
+    await screen.refresh_path()
+    if text and not session.template.takes_system:
+        screen.say(f"Kept, but the template {session.template.name} has no place for a system text.")
+
+
+async def prompt(screen: ChatCore, argument: str) -> None:
+    """Choose the template."""
+    session = open_session(screen)
+    name = argument or await screen.app.choose(
+        "Prompt template", choices(screen, "templates"), session.template.name
+    )
+    if name:
+        session.set_template(name)
+        chosen = session.template
+        screen.say(f"{chosen.title}: {chosen.description}")
+
+
+async def think(screen: ChatCore, argument: str) -> None:
+    """Choose how much the model thinks."""
+    session = open_session(screen)
+    modes = session.template.thinking
+    if len(modes) < 2:
+        raise BadValue(
+            f"The template {session.template.name} has no thinking modes.",
+            hint="Choose another with /prompt.",
+        )
+    mode = argument or await screen.app.choose("Thinking", choices(screen, "modes"), session.thinking)
+    if mode:
+        session.set_thinking(mode)
+        screen.say(f"Thinking: {session.thinking}.")
+
+
+async def set_(screen: ChatCore, argument: str) -> None:
+    """Change a sampling setting, or open the panel."""
+    session = open_session(screen)
+    if not argument:
+        presets = {t.title or t.name: t.sampling for t in screen.workspace.templates.ok.values()}
+        screen.app.push_screen(SamplingScreen(session.params, presets, screen.take_params))
+        return
+    name, _, value = argument.replace("=", " ", 1).partition(" ")
+    if not value.strip():
+        raise BadValue(f"/set {sanitise_name(name)} needs a value.", hint="For example: /set temperature 0.8")
+    screen.take_params(with_value(session.params, name, value))
+    screen.say(f"Replies are drawn with {describe(session.params)}.")
+
+
+async def preset(screen: ChatCore, argument: str) -> None:
+    """The sampling of a template."""
+    template = screen.workspace.templates.get(argument)
+    screen.take_params(template.sampling)
+    screen.say(f"Replies are drawn as {template.title} wants it: {describe(template.sampling)}.")
+
+
+async def seed(screen: ChatCore, argument: str) -> None:
+    """Fix the seed."""
+    params = with_value(open_session(screen).params, "seed", argument)
+    screen.take_params(params)
+    fresh = "Each reply draws a new seed."
+    screen.say(
+        fresh if params.seed is None else f"Replies are drawn with seed {params.seed}. /seed frees it."
+    )
+
+
+# -- the app ------------------------------------------------------------------------------------------------
+
+
+async def stats(screen: ChatCore, _: str) -> None:
+    """Model, tokens, speed, memory."""
+    session, model = open_session(screen), screen.workspace.model
+    usage = session.vault.usage()
+    rows: list[tuple[str, str]] = [("Model", "")]
+    if model is not None:
+        rows += [
+            ("name", model.name), ("file", model.path), ("generation", f"RWKV-{model.generation}"),
+            ("size", f"{model.n_layer} layers, {model.n_embd} wide, {model.n_params / 1e6:,.1f} M parameters"),
+            ("vocabulary", f"{model.n_vocab:,}"), ("runs on", f"{model.device}, {model.dtype}"),
+            ("one state", format_bytes(model.state_bytes)), ("fingerprint", model.fingerprint[:16]),
+        ]  # fmt: skip
+    else:
+        rows.append(("none", screen.app.model_problem or "it is being loaded"))
+    nodes = session.conversation.nodes.values()
+    rows += [
+        ("This chat", ""), ("messages", f"{len(nodes) - 1:,}"), ("tokens here", f"{session.n_tokens():,}"),
+        ("template", session.template.name), ("sampling", describe(session.params)),
+        ("States", ""), ("in memory", f"{usage.n_ram}, {format_bytes(usage.ram_bytes)} of {format_bytes(usage.budget)}"),
+        ("on disk", f"{usage.n_disk}, {format_bytes(usage.disk_bytes)}"),
+    ]  # fmt: skip
+    for node in reversed(session.path()):
+        if node.meta is not None and node.meta.stats is not None:
+            cost = node.meta.stats
+            rows += [
+                ("Last reply", ""), ("read", f"{cost.prompt_tokens:,} tokens, {cost.prefill_tok_s:,.0f} tok/s"),
+                ("written", f"{cost.reply_tokens:,} tokens, {cost.decode_tok_s:,.1f} tok/s"),
+            ]  # fmt: skip
+            break
+    screen.app.push_screen(PageDialog("Numbers", rows))
+
+
+async def theme(screen: ChatCore, argument: str) -> None:
+    """Choose the colours."""
+    if not argument:
+        screen.app.action_change_theme()
+    elif argument in screen.app.available_themes:
+        screen.app.theme = argument
+    else:
+        raise BadValue(f"There is no theme {sanitise_name(argument)!r}.", hint="/theme lists them.")
+
+
+async def help_(screen: ChatCore, _: str) -> None:
+    """Keys and commands."""
+    screen.app.push_screen(HelpDialog(screen))
+
+
+async def quit_(screen: ChatCore, _: str) -> None:
+    """Save and leave."""
+    await screen.app.leave(0)
+
+
+def _number(text: str, what: str, low: int, high: int) -> int:
+    if not text.strip().isdecimal() or not low <= int(text) <= high:
+        raise BadValue(f"{what} is {text!r}; it must be a number from {low} to {high}.", hint="Try again.")
+    return int(text)
+
+
+VERBS: Mapping[str, Verb] = {
+    "new": new, "chats": chats, "rename": rename, "delete": delete, "undelete": undelete, "undo": undo,
+    "redo": redo, "retry": retry, "continue": go_on, "edit": edit, "rewrite": rewrite, "drop": drop,
+    "fork": fork, "bookmark": bookmark, "tree": tree, "goto": goto, "copy": copy, "prompt": prompt,
+    "system": system, "think": think, "set": set_, "preset": preset, "seed": seed, "stats": stats,
+    "theme": theme, "help": help_, "quit": quit_, **FILE_VERBS,
+}  # fmt: skip
+
+
+def choices(screen: ChatCore, kind: str) -> Sequence[tuple[str, str]]:
+    """Values that can follow a command."""
+    session = open_session(screen)
+    if kind == "templates":
+        return [(t.name, sanitise_name(t.title)) for t in screen.workspace.templates.ok.values()]
+    if kind == "modes":
+        return [(name, sanitise_name(mode.title)) for name, mode in session.template.thinking.items()]
+    if kind == "params":
+        from chatrwkv.tui.sampling_text import MEANINGS
+
+        return [
+            (f"{label(name)} ", f"{text_of(session.params, name) or '–'}   {MEANINGS[name]}")
+            for name in MEANINGS
+        ]
+    if kind == "themes":
+        return [(name, "") for name in sorted(screen.app.available_themes)]
+    if kind == "copy":
+        return [("code", "the next block of code")]
+    return file_choices(screen, kind)

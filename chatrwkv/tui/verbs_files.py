@@ -1,0 +1,209 @@
+"""Verbs about files and models: load, save, export, where things are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chatrwkv.errors import BadValue
+from chatrwkv.text import format_bytes, safe_file_name, sanitise_name
+from chatrwkv.tui.screens.dialogs import PageDialog, PathDialog, as_path
+from chatrwkv.tui.screens.models import ModelChoice, ModelsScreen
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from chatrwkv.chat.catalog import ModelEntry
+    from chatrwkv.tui.screens.core import ChatCore
+
+_GROUPS = {"builtin": "Built in", "models": "Models folder", "folder": "Other folders", "path": "Files"}
+_FORMATS = {"md": "Markdown", "json": "the whole tree, to be read back", "txt": "plain text"}
+
+
+async def model(screen: ChatCore, argument: str) -> None:
+    """Choose the model."""
+    ref = argument
+    if not ref:
+        loaded = screen.workspace.model
+        path = loaded.path if loaded else ""
+        found = [_choice(entry, path) for entry in screen.workspace.models()]
+        folders = [str(screen.workspace.paths.models), *screen.workspace.settings.model.folders]
+        ref = await screen.app.ask(ModelsScreen(found, folders)) or ""
+    if ref:
+        screen.app.start_load(ref)
+
+
+def _choice(entry: ModelEntry, loaded_path: str) -> ModelChoice:
+    return ModelChoice(
+        ref=str(entry.path),
+        name=entry.name,
+        detail=entry.problem or (entry.family if entry.source != "builtin" else ""),
+        n_bytes=entry.size_bytes,
+        group=_GROUPS.get(entry.source, entry.source),
+        is_loaded=loaded_path.startswith(str(entry.path)),
+    )
+
+
+async def state(screen: ChatCore, argument: str) -> None:
+    """Save, load or look at a state file."""
+    what, _, rest = argument.partition(" ")
+    verbs = {"save": _save_state, "load": _load_state, "info": _state_info}
+    if what not in verbs:
+        raise BadValue(
+            f"/state {sanitise_name(what)} is not known." if what else "/state needs a word.",
+            hint="/state save, /state load or /state info.",
+        )
+    await verbs[what](screen, rest.strip())
+
+
+async def _save_state(screen: ChatCore, argument: str) -> None:
+    session = screen.session
+    assert session is not None
+    node_id = screen.target
+    folder = screen.workspace.paths.saved_states
+    proposed = _free(folder / f"{safe_file_name(session.title, default='chat')}.rwkvstate")
+    path = (
+        as_path(argument)
+        if argument
+        else await screen.app.ask_path(PathDialog("Save the state to", proposed))
+    )
+    if path is None:
+        return
+    if not path.suffix:
+        path = path.with_suffix(".rwkvstate")
+    if not path.is_absolute():
+        path = folder / path
+
+    def saved(_: object) -> None:
+        screen.say(f"Saved the state to {path}.")
+
+    screen.app.follow_task("saving", session.save_state(path, node_id), saved)
+
+
+async def _load_state(screen: ChatCore, argument: str) -> None:
+    path = as_path(argument) if argument else None
+    if path is None:
+        known = [
+            (
+                str(entry.path),
+                entry.problem
+                or f"{sanitise_name(entry.title)}  {entry.info.n_tokens if entry.info else 0:,} tokens",
+            )
+            for entry in screen.workspace.states()
+        ]
+        if known:
+            chosen = await screen.app.choose("Saved states", known, "", takes_path=True)
+            path = as_path(chosen) if chosen else None
+        else:
+            folder = screen.workspace.paths.saved_states
+            path = await screen.app.ask_path(PathDialog("Load a state from", folder / "", must_exist=True))
+    if path is None:
+        return
+    session = screen.workspace.load_state(_in(screen.workspace.paths.saved_states, path))
+    await screen.show_chat(session)
+    screen.say("This chat goes on from the file; nothing has to be read again.")
+
+
+async def _state_info(screen: ChatCore, argument: str) -> None:
+    from chatrwkv.engine import peek_state
+
+    path = as_path(argument) if argument else None
+    if path is None:
+        path = await screen.app.ask_path(
+            PathDialog("Look at the state file", screen.workspace.paths.saved_states / "", must_exist=True)
+        )
+    if path is None:
+        return
+    path = _in(screen.workspace.paths.saved_states, path)
+    info = peek_state(path)
+    loaded = screen.workspace.model
+    fits = "yes" if loaded and loaded.fingerprint == info.fingerprint else "no, load the model it names first"
+    rows = [
+        ("file", str(path)), ("chat", info.metadata.get("title", "") or "–"), ("model", info.model or "–"),
+        ("fits the model here", fits), ("tokens read", f"{info.n_tokens:,}"),
+        ("size", format_bytes(info.n_bytes)), ("made", info.created or "–"), ("fingerprint", info.fingerprint[:16]),
+    ]  # fmt: skip
+    screen.app.push_screen(PageDialog("State file", rows))
+
+
+async def export(screen: ChatCore, argument: str) -> None:
+    """Write the chat to a file."""
+    from chatrwkv.commands import chat_files
+
+    session = screen.session
+    assert session is not None
+    if not session.path():
+        raise BadValue("This chat is empty; there is nothing to export.", hint="Write a message first.")
+    word, _, rest = argument.partition(" ")
+    kind, name = (word, rest.strip()) if word in _FORMATS else ("", argument)
+    path = as_path(name) if name else None
+    if path is None:
+        default = f"{safe_file_name(session.title)}.{kind or 'md'}"
+        proposed = _free(screen.workspace.paths.exports / default)
+        path = await screen.app.ask_path(PathDialog("Export to (.md, .json or .txt)", proposed))
+        if path is None:
+            return
+        overwrite = True  # the dialog said so
+    else:
+        path, overwrite = _in(screen.workspace.paths.exports, path), False
+    kind = kind or path.suffix.lstrip(".")
+    writers = {"md": chat_files.to_markdown, "json": chat_files.to_json, "txt": chat_files.to_text}
+    if kind not in writers:
+        raise BadValue(f"{path.name} has no format of ours.", hint="End it with .md, .json or .txt.")
+    from chatrwkv.paths import private_dir
+
+    if path.parent == screen.workspace.paths.exports:
+        private_dir(path.parent)
+    chat_files.write_file(path, writers[kind](session.conversation), force=overwrite)
+    screen.say(f"Wrote {path}.")
+
+
+async def paths(screen: ChatCore, _: str) -> None:
+    """Where the files are."""
+    own = screen.workspace.paths
+    rows = [
+        ("settings", str(own.config_file)), ("own templates", str(own.user_prompts)), ("chats", str(own.database)),
+        ("models", str(own.models)), ("saved states", str(own.saved_states)), ("states", str(own.states)),
+        ("exports", str(own.exports)), ("backups", str(own.backups)), ("log", str(own.log_file)),
+    ]  # fmt: skip
+    screen.app.push_screen(PageDialog("Where the files are", rows))
+
+
+FILE_VERBS: Mapping[str, Callable[[ChatCore, str], Awaitable[None]]] = {
+    "model": model,
+    "state": state,
+    "export": export,
+    "paths": paths,
+}
+
+
+def file_choices(screen: ChatCore, kind: str) -> Sequence[tuple[str, str]]:
+    """Values that can follow these commands."""
+    if kind == "models":
+        return [
+            (sanitise_name(entry.name), format_bytes(entry.size_bytes)) for entry in screen.workspace.models()
+        ]
+    if kind == "state":
+        return [
+            ("save", "write it to a file"),
+            ("load", "a new chat from a file"),
+            ("info", "what a file holds"),
+        ]
+    if kind == "export":
+        return list(_FORMATS.items())
+    return ()
+
+
+def _in(folder: Path, path: Path) -> Path:
+    """A bare name is meant in its own folder; anything with a folder is taken as it is."""
+    return folder / path if path.parent == Path() and not path.exists() else path.absolute()
+
+
+def _free(path: Path) -> Path:
+    """The path, or the first numbered one that is not taken."""
+    number = 1
+    found = path
+    while found.exists():
+        number += 1
+        found = path.with_name(f"{path.stem} {number}{path.suffix}")
+    return found
