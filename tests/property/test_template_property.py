@@ -15,7 +15,7 @@ from chatrwkv.paths import bundled_prompts
 TEMPLATES = load_templates([bundled_prompts()]).ok
 TEXTS = st.text(alphabet="ab {}:\n\r-好", max_size=20)
 WORDS = st.text(alphabet="ab {}:好", min_size=1, max_size=20).filter(lambda s: s.strip())
-_tokenizers = []
+_tokenizers: list[WorldTokenizer] = []
 
 
 def world():
