@@ -10,6 +10,7 @@ from chatrwkv.engine.generate import Tape
 from chatrwkv.engine.params import SamplingParams
 from chatrwkv.engine.request import GenerateRequest, Prompt
 from chatrwkv.engine.scheduler import Scheduler
+from tests.fakes import FakeModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,6 +107,18 @@ def together(
         if each_turn is not None:
             each_turn(scheduler, outlets)
     return outlets
+
+
+def finish(scheduler: Scheduler) -> None:
+    """Turn until nothing is left to do."""
+    while scheduler.is_busy:
+        scheduler.turn()
+
+
+def fake(loaded: LoadedModel) -> FakeModel:
+    """The model, as what it is."""
+    assert isinstance(loaded.model, FakeModel)
+    return loaded.model
 
 
 def mind(snapshot: Snapshot | None) -> tuple[object, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from chatrwkv.engine.events import FinishReason
-from tests.engine.replying import HELLO, Outlet, alone, ask, mind
+from tests.engine.replying import HELLO, Outlet, alone, ask, fake, mind
 from tests.fakes import ByteTokenizer, FakeModel, PieceTokenizer, ScriptedModel, loaded
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ def test_cancelled_and_continued_equals_uninterrupted(n_tokens: int):
 def test_continuing_reads_nothing_again():
     made = loaded(FakeModel())
     first = alone(made, ask())
-    made.model.scan_sizes.clear()  # type: ignore[attr-defined]  # a FakeModel
+    fake(made).scan_sizes.clear()
     second = go_on(made, first)
     assert second.finished.stats.prompt_tokens == 0
-    assert made.model.scan_sizes == []  # type: ignore[attr-defined]
+    assert fake(made).scan_sizes == []
     (prefilled,) = second.prefilled
     assert (prefilled.done, prefilled.total) == (0, 0)
     assert prefilled.snapshot is first.finished.snapshot
