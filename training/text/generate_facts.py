@@ -62,7 +62,7 @@ CAPITALS = Kind(
     "what is the capital of {k}? / what is the capital of {k}? / what's the capital of {k}? / capital of {k}? / "
     "which city is the capital of {k}? / what is {k}'s capital? / do you know the capital of {k}? / "
     "name the capital of {k}. / tell me the capital of {k}. / the capital of {k}? / what is the capital city of {k}? / "
-    "{k} has which capital? / what city is the capital of {k}? / I need the capital of {k}.",
+    "{k}: what is the capital? / I am in {k}. What is the capital? / I have a question about {k}. What is the capital? / what city is the capital of {k}? / I need the capital of {k}.",
     "The capital of {k} is {v}.",
 )
 CONTINENTS = Kind(
@@ -108,7 +108,7 @@ SOUNDS = Kind(
     facts.SOUNDS,
     "what does {k} say? / what sound does {k} make? / what noise does {k} make? / which sound does {k} make? / "
     "how does {k} sound? / what sound do you hear from {k}? / make the sound of {k}. / tell me what {k} says. / "
-    "what is the sound of {k}? / what comes out when {k} opens its mouth?",
+    "what is the sound of {k}?",
     "{k} says {v}.",
     with_article=True,
 )

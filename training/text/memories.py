@@ -115,7 +115,7 @@ MEMORIES: tuple[tuple[int, Memory], ...] = (
         Memory(
             "I like {x}. / I love {x}. / I like {x} very much. / I eat {x} every day. / I like {x} a lot. / My favourite fruit is {x}.",
             "{X} are a good choice. / {X} are healthy. / I see, you like {x}.",
-            "What fruit do I like? / Which fruit do I like? / What fruit do I like so much? / Which fruit was it? / "
+            "What fruit do I like? / Which fruit do I like? / What was my fruit? / Which fruit was it? / "
             "Do you remember which fruit I like? / What is the fruit that I like? / And which fruit do I like?",
             "You like {x}.",
             tuple(
