@@ -25,13 +25,17 @@ class Stdin:
         return self._is_terminal
 
 
-@pytest.fixture
-def engine(monkeypatch, tmp_path):
-    """`engine(model)` puts the model behind `run`; returns what was asked of it."""
-    (tmp_path / "tiny.pth").write_bytes(b"x")
-    asked = []
+class Bench:
+    """Puts a model behind `run`."""
 
-    def use(model=None, *, family="g1", **options):
+    def __init__(self, monkeypatch, path):
+        self._monkeypatch = monkeypatch
+        self.path = str(path)
+
+    def __call__(self, model=None, *, family="g1", **options):
+        """Returns the list of requests that will be made."""
+        asked = []
+
         class Spy(EngineThread):
             def __init__(self):
                 super().__init__(fake_loader(model or FakeModel(), family=family, **options))
@@ -40,12 +44,16 @@ def engine(monkeypatch, tmp_path):
                 asked.extend(requests)
                 return super().submit_many(requests)
 
-        monkeypatch.setattr(running, "EngineThread", Spy)
-        monkeypatch.setattr(sys, "stdin", Stdin(is_terminal=True))
+        self._monkeypatch.setattr(running, "EngineThread", Spy)
+        self._monkeypatch.setattr(sys, "stdin", Stdin(is_terminal=True))
         return asked
 
-    use.path = str(tmp_path / "tiny.pth")
-    return use
+
+@pytest.fixture
+def engine(monkeypatch, tmp_path):
+    path = tmp_path / "tiny.pth"
+    path.write_bytes(b"x")
+    return Bench(monkeypatch, path)
 
 
 def run(engine, *arguments, stdin=None, monkeypatch=None):
@@ -132,8 +140,13 @@ def test_several_replies_as_text_have_a_blank_line_between(engine, capsys):
 def test_argument_and_stdin_become_one_message(engine, monkeypatch, words, stdin, template, message):
     model = ScriptedModel(" ok")
     engine(model)
-    fed = []
-    monkeypatch.setattr(model, "read", lambda memory, i, read=model.read: fed.append(i) or read(memory, i))
+    fed, read = [], model.read
+
+    def noting(memory, token_id):
+        fed.append(token_id)
+        return read(memory, token_id)
+
+    monkeypatch.setattr(model, "read", noting)
     assert run(engine, "-t", template, *words, stdin=stdin, monkeypatch=monkeypatch) == 0
     text = bytes(token_id - 1 for token_id in fed).decode()
     assert text.startswith(message)
@@ -231,18 +244,19 @@ def test_interrupt_prints_what_came_and_exits_130(engine, capsys, monkeypatch):
 
     engine(FakeModel())
     shown = replies._Live.show
-    seen = []
+    seen: list[tuple[str, str]] = []
 
     def interrupted(self, parts):
         shown(self, parts)
-        had, _ = len(seen), seen.extend(parts)
+        had = len(seen)
+        seen.extend(parts)
         if had < 5 <= len(seen):
             raise KeyboardInterrupt
 
     monkeypatch.setattr(replies._Live, "show", interrupted)
     assert run(engine, "hi", "--seed", "1", "--max-tokens", "100000") == 130
     out, err = capsys.readouterr()
-    assert out.startswith("".join(part.text for part in seen[:5]))
+    assert out.startswith("".join(text for _, text in seen[:5]))
     assert out.endswith("\n")
     assert err == ""
 
