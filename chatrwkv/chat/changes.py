@@ -31,17 +31,18 @@ class Changes:
         self.view, self._revision = store.load(chat_id)
 
     def refresh(self, *, force: bool = False) -> None:
-        """Load the chat again if anybody changed it since; what is shown stays shown if it still exists."""
+        """Load the chat again if anybody changed it since; what is shown stays shown as far as it still exists."""
         if not force and self._store.revision(self._id) == self._revision:
             return
         self._load(keep_head=True)
 
     def _load(self, *, keep_head: bool) -> None:
-        head, shown = self.view.head, self.view.shown
+        shown, old_path = self.view.shown, self.view.path()
         view, self._revision = self._store.load(self._id)
         view = view.with_nodes([node for node in list(self._fresh.values()) if node.id in view.nodes])
-        if keep_head and head in view.nodes:
+        if keep_head:
             known = {p: c for p, c in shown.items() if c in view.nodes}
+            head = next(node.id for node in reversed(old_path) if node.id in view.nodes)
             view = replace(view, shown={**view.shown, **known}).with_head(head)
         self.view = view
 

@@ -105,6 +105,10 @@ class Plan:
         known = last.known.get(last.dialect(tokenizer_id), ())
         return known[len(known) - n_drawn :] if n_drawn <= len(known) else ()
 
+    def n_known(self, tokenizer_id: str) -> int:
+        """How many ids are known for this tokenizer."""
+        return sum(len(part.known.get(part.dialect(tokenizer_id), ())) for part in self.segments)
+
     def read(self, loaded: LoadedModel, minds: Minds) -> Reading:
         """Encode what is new and find the deepest snapshot that has read a prefix of this."""
         tokenizer, fingerprint = loaded.tokenizer, loaded.model.spec.fingerprint

@@ -117,7 +117,7 @@ class Reply:
         self._plan = plan
         self._splitter = splitter
         self._keeper = keeper
-        self._job: Job | None = None
+        self._job: Job[Finished] | None = None
         self._parts: list[Part] = []
         self._streamed: list[str] = []
         self._began = node.text if before else ""
@@ -135,7 +135,7 @@ class Reply:
         return self.node.id
 
     @property
-    def job(self) -> Job:
+    def job(self) -> Job[Finished]:
         """The engine's handle."""
         assert self._job is not None, "not submitted yet"
         return self._job
@@ -152,7 +152,7 @@ class Reply:
 
     # -- for the engine -----------------------------------------------------------------------------------
 
-    def attach(self, job: Job) -> None:
+    def attach(self, job: Job[Finished]) -> None:
         """Take the engine's handle."""
         self._job = job
 

@@ -61,6 +61,7 @@ class ChatSession(SessionView):
         text = storable(text)
         if not text.strip():
             raise BadValue("There is nothing to send.", hint="Type a message first.")
+        self._changes.refresh()
         self._refuse_while_writing(self.head)
         template = self._usable_template()
         return self._ask(self.head, text, template, "send", title=self.title or _first_line(text))
@@ -87,6 +88,7 @@ class ChatSession(SessionView):
             thinking: another mode than the chat's.
             params: sampling of each, in place of `n`.
         """
+        self._changes.refresh()
         template = self._usable_template()
         mode = self.thinking if thinking is None else thinking
         template.mode(mode)  # raises for one that the template lacks
@@ -131,6 +133,7 @@ class ChatSession(SessionView):
 
         What lies below an edited reply stays; its states no longer fit and are never used for it.
         """
+        self._changes.refresh()
         node, text = self.node(node_id), storable(text)
         if node.role is Role.USER:
             if not text.strip():
@@ -185,6 +188,7 @@ class ChatSession(SessionView):
 
     def delete(self, node_id: NodeId) -> None:
         """Remove a message and everything below it; undoable."""
+        self._changes.refresh()
         self.node(node_id)
         gone = set(self.conversation.subtree(node_id))
         self._settle([reply for reply in self._replies if reply.node_id in gone])
@@ -202,7 +206,7 @@ class ChatSession(SessionView):
 
     # -- states -------------------------------------------------------------------------------------------
 
-    def save_state(self, path: Path, node_id: NodeId | None = None) -> Job:
+    def save_state(self, path: Path, node_id: NodeId | None = None) -> Job[Path]:
         """Write the mind after `node_id` and the conversation that led to it; `Done(path)` when it is there.
 
         What no snapshot holds is read first, with progress. The file needs no database to be opened.

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chatrwkv.chat.changes import Changes
+from chatrwkv.chat.plan import plan_path
 from chatrwkv.errors import BadValue
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class SessionView:
         self._changes = Changes(around.store, chat_id)
         self._replies: list[Reply] = []
         self._unsaved: dict[NodeId, Node] = {}
+        self._counted: tuple[Conversation | None, str, int] = (None, "", 0)
 
     # -- looking ------------------------------------------------------------------------------------------
 
@@ -123,10 +125,14 @@ class SessionView:
         return next((reply for reply in self._replies if reply.node_id == node_id), None)
 
     def n_tokens(self) -> int:
-        """Tokens on the path shown, as far as they are counted for the model that is loaded."""
+        """Tokens on the path shown, as far as the model that is loaded has read it in this template."""
         model = self._around.model()
-        own = f"{model.tokenizer_id}:" if model else ""
-        return sum(_n_ids(node, own) for node in self.conversation.path())
+        if model is None:
+            return 0
+        if self._counted[0] is not self.conversation or self._counted[1] != model.tokenizer_id:
+            plan = plan_path(self.conversation.path(), self.template, self.thinking, for_reply=False)
+            self._counted = (self.conversation, model.tokenizer_id, plan.n_known(model.tokenizer_id))
+        return self._counted[2]
 
     # -- moving about -------------------------------------------------------------------------------------
 
@@ -185,11 +191,6 @@ class SessionView:
     def _usable_template(self) -> PromptTemplate:
         name = self.conversation.template
         return self._around.templates.get(name) if name else self.template
-
-
-def _n_ids(node: Node, own: str) -> int:
-    # One node may have ids for several templates; the last is the one used last.
-    return next((len(ids) for name, ids in list(node.tokens.items())[::-1] if name.startswith(own)), 0)
 
 
 def storable(text: str) -> str:

@@ -56,7 +56,7 @@ class Workspace:
         self._locks = ChatLocks(paths.state_dir / "chats.lock")
         self._vault = Vault(paths.states, settings.chat.state_budget_mb * 1_000_000)
         self._sessions: dict[ChatId, ChatSession] = {}
-        self._loading: tuple[ModelEntry, Job] | None = None
+        self._loading: tuple[ModelEntry, Job[ModelInfo]] | None = None
         self._around = Surroundings(
             store=store,
             vault=self._vault,
@@ -203,7 +203,9 @@ class Workspace:
             return self.catalog.find(last)
         return next(iter(self.models()), None)
 
-    def load_model(self, ref: str | Path | ModelEntry, *, device: str = "", dtype: str = "") -> Job:
+    def load_model(
+        self, ref: str | Path | ModelEntry, *, device: str = "", dtype: str = ""
+    ) -> Job[ModelInfo]:
         """Load a model in the background; chats go on with it, texts stay, states of the old one stay too.
 
         Raises:

@@ -1,0 +1,464 @@
+"""A session over the fake model, whose words depend on every token it has read: what is fed, kept and shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chatrwkv.chat.plan import plan_path
+from chatrwkv.chat.replies import Mark
+from chatrwkv.chat.tree import NodeStatus, Role
+from chatrwkv.engine import SamplingParams
+from chatrwkv.errors import BadValue, GenerationError, ModelNotFound, TemplateError
+from tests.chat.conftest import ended, said
+from tests.fakes import FakeModel, Gate, ScriptedModel, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chatrwkv.chat.session import ChatSession
+    from tests.chat.conftest import Desk
+
+
+def test_a_message_and_its_reply_become_two_nodes(desk: Desk):
+    chat = desk.workspace.new_chat()
+    reply = chat.send("hello there\nsecond line")
+    view = ended(reply)
+    user, answer = chat.path()
+    assert (user.role, user.text) == (Role.USER, "hello there\nsecond line")
+    assert (answer.role, answer.text, answer.status) == (Role.ASSISTANT, view.text, NodeStatus.STOPPED)
+    assert len(view.text) == 12
+    assert view.reason == "length"
+    assert chat.title == "hello there"
+    assert answer.meta is not None
+    assert (answer.meta.model, answer.meta.seed, answer.meta.template) == ("fake", 7, "g1-chat")
+    assert answer.meta.stats is not None
+    assert answer.meta.stats.reply_tokens == answer.meta.n_drawn == 12
+
+
+def test_what_is_fed_is_the_template_byte_for_byte(desk: Desk):
+    chat = desk.workspace.new_chat(system="be kind")
+    first, second = said(chat, "one"), said(chat, "two")
+    ids = [id_ for node in chat.conversation.path() for tokens in node.tokens.values() for id_ in tokens]
+    text = bytes(token_id - 1 for token_id in ids).decode()
+    assert text == (
+        f"System: be kind\n\nUser: one\n\nAssistant:{first.text}\n\nUser: two\n\nAssistant:{second.text}"
+    )
+
+
+def test_the_second_message_prefills_only_itself(desk: Desk):
+    chat = desk.workspace.new_chat()
+    said(chat, "one")
+    before = desk.n_scanned
+    said(chat, "two")
+    assert desk.n_scanned - before == len("\n\nUser: two\n\nAssistant:")
+
+
+def test_a_chat_says_the_same_as_one_run_over_all_its_text(desk: Desk, make_desk: Callable[..., Desk]):
+    """Any token lost, doubled or leaked between turns changes every later word of the fake model."""
+    chat = desk.workspace.new_chat()
+    for text in ("one", "two", "three"):
+        said(chat, text)
+    other = make_desk("other")
+    again = other.workspace.import_chat(chat.conversation)
+    [reply] = again.retry(params=[chat.params])
+    ended(reply)
+    n_read = _n_read(chat) - len(chat.path()[-1].text)
+    assert other.n_scanned == n_read, "nothing was cached there: all of it was read at once"
+    assert again.path()[-1].text == chat.path()[-1].text
+
+
+def test_retry_makes_siblings_and_prefills_nothing(desk: Desk):
+    chat = desk.workspace.new_chat()
+    first = said(chat, "one")
+    before = desk.n_scanned
+    replies = chat.retry(n=3)
+    for reply in replies:
+        ended(reply)
+    assert desk.n_scanned == before
+    siblings = chat.conversation.siblings(first.id)
+    assert siblings == (first.id, *(reply.node_id for reply in replies))
+    texts = [chat.node(node_id).text for node_id in siblings]
+    assert len(set(texts)) == 4, "each sibling has a seed of its own"
+    assert chat.head == replies[0].node_id
+
+
+def test_several_replies_may_have_their_own_sampling(desk: Desk):
+    chat = desk.workspace.new_chat()
+    said(chat, "one")
+    wanted = [SamplingParams(max_tokens=n, seed=n) for n in (3, 5)]
+    replies = chat.retry(params=wanted)
+    assert [len(ended(reply).text) for reply in replies] == [3, 5]
+    assert [chat.node(reply.node_id).meta.params for reply in replies] == wanted  # type: ignore[union-attr] # a reply has one
+
+
+def test_another_thinking_mode_prefills_only_the_last_message(desk: Desk):
+    chat = desk.workspace.new_chat()
+    said(chat, "one")
+    said(chat, "two")
+    before = desk.n_scanned
+    [reply] = chat.retry(thinking="think")
+    view = ended(reply)
+    assert desk.n_scanned - before == len("\n\nUser: two\n\nAssistant: <think")
+    assert view.parts[0].kind == "think"
+
+
+def test_a_stopped_reply_goes_on_with_nothing_prefilled(make_desk: Callable[..., Desk]):
+    """Stopping and going on must give the very text that an uninterrupted reply has."""
+    whole = make_desk("whole")
+    full = said(whole.workspace.new_chat(), "one")
+    gate = Gate()
+    desk = make_desk("stopped", model=FakeModel(before=gate))
+    chat = desk.workspace.new_chat()
+    reply = chat.send("one")
+    gate.allow(1 + 5)
+    wait_until(lambda: reply.poll().n_tokens >= 5)
+    chat.stop()
+    gate.open()
+    stopped = ended(reply)
+    assert stopped.reason == "cancelled"
+    assert 5 <= len(stopped.text) < 12
+    assert full.text.startswith(stopped.text)
+    before = desk.n_scanned
+    chat.set_params(replace(chat.params, max_tokens=12 - len(stopped.text)))
+    going = chat.continue_reply()
+    assert going.node_id == reply.node_id
+    assert going.view.text == stopped.text
+    assert ended(going).text == full.text == chat.path()[-1].text
+    assert desk.n_scanned == before
+    assert chat.node(reply.node_id).tokens.items() >= full.tokens.items(), "the same ids, in one piece"
+
+
+def test_a_reply_with_messages_below_goes_on_in_a_copy(desk: Desk):
+    """Text that later messages answer must not change under them."""
+    chat = desk.workspace.new_chat()
+    first = said(chat, "one")
+    second = said(chat, "two")
+    reply = chat.continue_reply(first.id)
+    view = ended(reply)
+    assert reply.node_id != first.id
+    assert view.text.startswith(first.text)
+    assert len(view.text) == 24
+    assert chat.node(first.id) == first
+    assert second.id in chat.conversation.nodes
+    assert chat.path()[-1].id == reply.node_id
+
+
+def test_editing_a_message_makes_a_branch_with_a_new_reply(desk: Desk):
+    """chat-with-gpt#111: editing deleted the whole response branch."""
+    chat = desk.workspace.new_chat()
+    said(chat, "one")
+    old = said(chat, "two")
+    user = chat.path()[-2]
+    reply = chat.edit(user.id, "deux")
+    assert reply is not None
+    ended(reply)
+    assert [node.text for node in chat.path()][2] == "deux"
+    edited = chat.path()[2]
+    assert chat.conversation.siblings(user.id) == (user.id, edited.id)
+    chat.step_sibling(edited.id, -1)
+    assert chat.path()[-1] == old
+
+
+def test_an_edited_reply_changes_what_the_model_has_read(desk: Desk, make_desk: Callable[..., Desk]):
+    """After an edit in place the old state must never be used: the words would answer a text that is gone."""
+    chat = desk.workspace.new_chat()
+    first = said(chat, "one")
+    assert chat.edit(first.id, "something else") is None
+    before = desk.n_scanned
+    after = said(chat, "two")
+    # The message before it was not touched, so its state serves; the new text and all after it are read.
+    assert desk.n_scanned - before == len("something else") + len("\n\nUser: two\n\nAssistant:")
+    assert chat.node(first.id).text == "something else"
+    other = make_desk("other")
+    fresh = other.workspace.import_chat(chat.conversation)
+    [reply] = fresh.retry(params=[chat.params])
+    assert ended(reply).text == after.text
+    assert chat.undo() == "send"
+    assert chat.undo() == "edit in place"
+    restored = chat.node(first.id)
+    assert (restored.text, restored.status, restored.meta) == (first.text, first.status, first.meta)
+    before = desk.n_scanned
+    said(chat, "two")
+    assert desk.n_scanned - before == len("\n\nUser: two\n\nAssistant:"), "the old state is right again"
+
+
+def test_an_edit_keeps_the_space_between_role_and_reply(make_desk: Callable[..., Desk]):
+    desk = make_desk(model=ScriptedModel(" A reply."))
+    chat = desk.workspace.new_chat()
+    first = said(chat, "one")
+    assert first.text == " A reply."
+    chat.edit(first.id, "Another.")
+    assert chat.node(first.id).text == " Another."
+
+
+def test_a_fork_is_a_new_chat_that_prefills_nothing_and_leaves_the_old_one_alone(desk: Desk):
+    chat = desk.workspace.new_chat()
+    first = said(chat, "one")
+    said(chat, "two")
+    before_view, before = chat.conversation, desk.n_scanned
+    forked = desk.workspace.open_chat(chat.fork(first.id))
+    assert [node.text for node in forked.path()] == ["one", first.text]
+    other = said(forked, "drei")
+    assert desk.n_scanned - before == len("\n\nUser: drei\n\nAssistant:")
+    assert chat.conversation is before_view
+    assert other.id not in chat.conversation.nodes
+    assert len(desk.workspace.chats()) == 2
+
+
+def test_a_hundred_forks_leave_the_parents_mind_as_it_was(desk: Desk):
+    """LLamaSharp shared the logits of forks, and penalties of one changed the others."""
+    chat = desk.workspace.new_chat()
+    said(chat, "one")
+    node = chat.path()[-1]
+    snapshot = next(s for s in chat.vault._ram.values() if s.n_tokens == _n_read(chat))
+    digest, logits = snapshot.state.digest(), snapshot.logits.clone()
+    chat.retry(n=100)
+    texts = [ended(reply).text for reply in chat.replies]
+    assert len(texts) == 100
+    assert snapshot.state.digest() == digest
+    assert bool((snapshot.logits == logits).all())
+    alone = chat.retry(params=[chat.node(chat.conversation.siblings(node.id)[50]).meta.params])  # type: ignore[union-attr] # a reply has one
+    assert ended(alone[0]).text == chat.node(chat.conversation.siblings(node.id)[50]).text
+
+
+def _n_read(chat: ChatSession) -> int:
+    return sum(len(ids) for node in chat.conversation.path() for ids in node.tokens.values())
+
+
+def test_deleting_a_branch_is_undone_byte_for_byte(desk: Desk):
+    from chatrwkv.chat.document import to_document
+
+    chat = desk.workspace.new_chat()
+    said(chat, "one")
+    said(chat, "two")
+    said(chat, "three")
+    before = to_document(chat.conversation)
+    middle = chat.path()[2]
+    chat.delete(middle.id)
+    assert len(chat.path()) == 2
+    assert chat.undo() == "delete branch"
+    assert to_document(chat.conversation) == before
+    assert chat.redo() == "delete branch"
+    assert len(chat.path()) == 2
+
+
+def test_deleting_what_is_being_written_stops_it_first(make_desk: Callable[..., Desk]):
+    gate = Gate()
+    desk = make_desk(model=FakeModel(before=gate))
+    chat = desk.workspace.new_chat()
+    reply = chat.send("one")
+    gate.allow(4)
+    wait_until(lambda: reply.poll().n_tokens >= 2)
+    gate.open()
+    chat.delete(chat.path()[0].id)
+    assert chat.path() == []
+    assert not chat.replies
+    assert chat.undo() == "delete branch"
+    assert chat.path()[-1].status is NodeStatus.STOPPED
+    assert chat.path()[-1].text
+
+
+def test_a_message_below_a_running_reply_is_refused(make_desk: Callable[..., Desk]):
+    gate = Gate()
+    desk = make_desk(model=FakeModel(before=gate))
+    chat = desk.workspace.new_chat()
+    reply = chat.send("one")
+    with pytest.raises(GenerationError, match="still being written"):
+        chat.send("two")
+    with pytest.raises(GenerationError, match="still being written"):
+        chat.edit(reply.node_id, "x")
+    gate.open()
+    ended(reply)
+    said(chat, "two")
+
+
+def test_two_branches_may_stream_at_once(make_desk: Callable[..., Desk]):
+    """Two streams, no interleaved text, both saved."""
+    gate = Gate()
+    desk = make_desk(model=FakeModel(before=gate))
+    chat = desk.workspace.new_chat()
+    first = chat.send("one")
+    second = chat.edit(chat.path()[0].id, "two")
+    assert second is not None
+    gate.open()
+    texts = [ended(first).text, ended(second).text]
+    alone = make_desk("alone").workspace.new_chat()
+    assert said(alone, "one").text == texts[0]
+    assert said(alone, "x") is not None
+    assert [chat.node(r.node_id).text for r in (first, second)] == texts
+
+
+def test_parts_arrive_piece_by_piece_for_any_number_of_readers(desk: Desk):
+    chat = desk.workspace.new_chat()
+    reply = chat.send("one")
+    mark, pieces = Mark(), []
+    while True:
+        view = reply.poll()
+        fresh, mark = view.since(mark)
+        pieces += fresh
+        if not view.is_running:
+            break
+        reply.job.done.wait(0.001)
+    assert "".join(part.text for part in pieces) == "".join(part.text for part in view.parts)
+    assert view.since(mark)[0] == []
+    assert view.since(Mark())[0] == list(view.parts)
+
+
+def test_a_model_switch_keeps_text_and_reads_it_again(make_desk: Callable[..., Desk]):
+    from tests.fakes import fake_loader
+
+    desk = make_desk(loader=fake_loader())
+    chat = desk.workspace.new_chat()
+    first = said(chat, "one")
+    desk.load("other")
+    second = said(chat, "two")
+    assert second.meta is not None
+    assert (second.meta.model, first.meta.model if first.meta else "") == ("other", "fake")
+    assert second.meta.stats is not None
+    assert second.meta.stats.prompt_tokens == len(
+        f"User: one\n\nAssistant:{first.text}\n\nUser: two\n\nAssistant:"
+    )
+    desk.load("fake")
+    third = said(chat, "three")
+    assert third.meta is not None
+    assert third.meta.stats is not None
+    assert third.meta.stats.prompt_tokens == len(
+        f"\n\nUser: two\n\nAssistant:{second.text}\n\nUser: three\n\nAssistant:"
+    ), "the first model's own states were kept"
+
+
+def test_a_message_may_be_sent_while_the_model_is_loading(make_desk: Callable[..., Desk]):
+    from tests.fakes import fake_loader
+
+    gate = Gate()
+    desk = make_desk(load=False, loader=fake_loader(gate=gate))
+    chat = desk.workspace.new_chat()
+    job = desk.workspace.engine.load(desk.root / "fake.pth")
+    reply = chat.send("one")
+    assert reply.poll().is_running
+    gate.open()
+    assert ended(reply).text
+    assert job.done.is_set()
+
+
+def test_without_a_model_the_reply_fails_and_the_message_stays(make_desk: Callable[..., Desk]):
+    desk = make_desk(load=False)
+    chat = desk.workspace.new_chat()
+    reply = chat.send("one")
+    view = ended(reply)
+    assert isinstance(view.error, ModelNotFound)
+    assert [node.status for node in chat.path()] == [NodeStatus.COMPLETE, NodeStatus.FAILED]
+    desk.load()
+    [again] = chat.retry()
+    ended(again)
+    assert chat.path()[-1].text
+
+
+def test_a_failed_reply_keeps_its_text_and_the_next_message_works(make_desk: Callable[..., Desk]):
+    class Breaking(FakeModel):
+        n_left = 1 + 5
+
+        def _read(self, rows, scratch):
+            self.n_left -= 1
+            if self.n_left == 0:
+                raise RuntimeError("the machine is on fire")
+            return super()._read(rows, scratch)
+
+    desk = make_desk(model=Breaking())
+    chat = desk.workspace.new_chat()
+    reply = chat.send("one")
+    view = ended(reply)
+    assert view.status is NodeStatus.FAILED
+    assert view.error is not None
+    failed = chat.node(reply.node_id)
+    assert failed.text == view.text
+    assert len(failed.text) >= 3
+    going = ended(chat.continue_reply())
+    assert going.text.startswith(failed.text)
+    assert len(going.text) > len(failed.text)
+
+
+def test_changes_of_template_system_and_sampling_stay_with_the_chat(desk: Desk):
+    chat = desk.workspace.new_chat()
+    said(chat, "one")
+    chat.set_template("world-chat")
+    chat.set_params(SamplingParams(temperature=0.5, max_tokens=4))
+    chat.set_system("be brief")
+    assert said(chat, "two").meta.template == "world-chat"  # type: ignore[union-attr] # a reply has one
+    desk.again().load()
+    chat = desk.workspace.open_chat(chat.id)
+    assert chat.template.name == "world-chat"
+    assert chat.params == SamplingParams(temperature=0.5, max_tokens=4)
+    assert chat.system == "be brief"
+    with pytest.raises(TemplateError):
+        chat.set_template("nonsense")
+    with pytest.raises(BadValue):
+        chat.set_thinking("nonsense")
+
+
+def test_another_template_reads_the_whole_chat_in_its_own_words(desk: Desk):
+    chat = desk.workspace.new_chat()
+    said(chat, "one")
+    n_g1 = chat.n_tokens()
+    answer = chat.path()[1].text
+    chat.set_template("raven-chat")
+    before = desk.n_scanned
+    said(chat, "two")
+    plan = plan_path(chat.conversation.path(), chat.template, for_reply=False)
+    text = "".join(segment.prefix + segment.text for segment in plan.segments)
+    assert "one" in text
+    assert answer in text
+    assert "User:" not in text
+    assert desk.n_scanned - before == len(text) - len(chat.path()[-1].text)
+    assert chat.n_tokens() == len(text)
+    chat.set_template("g1-chat")
+    chat.select(chat.path()[1].id, exactly=True)
+    assert chat.n_tokens() == n_g1
+    before = desk.n_scanned
+    said(chat, "three")
+    assert desk.n_scanned - before == len("\n\nUser: three\n\nAssistant:")
+
+
+def test_blank_messages_and_unknown_nodes_are_refused(desk: Desk):
+    chat = desk.workspace.new_chat()
+    with pytest.raises(BadValue, match="nothing to send"):
+        chat.send("  \n ")
+    with pytest.raises(BadValue, match="no message"):
+        chat.retry("nonsense")
+    with pytest.raises(BadValue, match="Only a reply"):
+        chat.continue_reply()
+    assert chat.path() == []
+
+
+def test_lone_surrogates_from_a_terminal_are_no_error(desk: Desk):
+    """A terminal in another encoding hands over what no database and no model takes."""
+    chat = desk.workspace.new_chat()
+    said(chat, "a\udcffb")
+    assert chat.path()[0].text == "a?b"
+
+
+def test_bookmarks_and_titles_are_undone_like_everything_else(desk: Desk):
+    chat = desk.workspace.new_chat()
+    node = said(chat, "one")
+    chat.bookmark(node.id, "here")
+    chat.rename("A title")
+    assert (chat.node(node.id).name, chat.title) == ("here", "A title")
+    assert [chat.undo(), chat.undo(), chat.undo(), chat.undo()] == ["rename", "bookmark", "send", None]
+    assert (chat.title, chat.path()) == ("", [])
+    assert [chat.redo(), chat.redo(), chat.redo(), chat.redo()] == ["send", "bookmark", "rename", None]
+    assert (chat.node(node.id).name, chat.title) == ("here", "A title")
+
+
+def test_a_template_for_single_questions_reads_only_the_last_one(desk: Desk):
+    """Q&A models were trained on one question; the others before it only confuse them."""
+    chat = desk.workspace.new_chat(template="pile-qa")
+    said(chat, "one")
+    before = desk.n_scanned
+    said(chat, "two")
+    plan = plan_path(chat.conversation.path(), chat.template, for_reply=False)
+    fed = "".join(segment.prefix + segment.text for segment in plan.segments)
+    assert "one" not in fed
+    assert desk.n_scanned - before == len(fed) - len(chat.path()[-1].text)
