@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
-import threading
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -358,9 +358,10 @@ def run_app(options: AppOptions, *, engine: EngineThread | None = None, paths: P
         watch.remove()
     engine.close()
     code = watch.code or (result if result is not None else app.return_code or 0)
-    if any(thread.name == "engine" for thread in threading.enumerate()):
-        # A thread inside torch (a long import, a forward pass) would be killed in C++ while the interpreter
-        # goes down, which can abort the process; everything is saved, so leave without that.
+    if "torch" in sys.modules:
+        # Taking torch down costs a second (measured: 1.2 of the 1.6 s that leaving took), and a thread that
+        # is still inside it would be killed in C++, which can abort the process. Everything is saved.
+        logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -40,7 +40,11 @@ class Presenter:
 
     def path(self, conversation: Conversation, nodes: Sequence[Node]) -> list[Shown]:
         """The path as it is shown."""
-        return [self.node(conversation, node) for node in nodes]
+        shown = [self.node(conversation, node) for node in nodes]
+        # How to go on is worth saying where going on is likely: at the end.
+        return [
+            replace(item, note=item.note.partition(" · ")[0]) if item.note else item for item in shown[:-1]
+        ] + shown[-1:]
 
     def node(self, conversation: Conversation, node: Node) -> Shown:
         """One message."""

@@ -54,7 +54,8 @@ class StreamPump:
         sessions: the open chats; those in the background are polled too, so that they are saved.
         presenter: keeps how long thoughts took.
         ticked: called after each round, with whether a conversation changed by itself.
-        ended: awaited when a reply is over, before its message is rendered as a whole.
+        ended: awaited when a reply is over; it renders the message as a whole.
+        has_model: whether one is loaded, or replies wait for it.
     """
 
     def __init__(
@@ -64,12 +65,14 @@ class StreamPump:
         presenter: Presenter,
         ticked: Callable[[bool], None],
         ended: Callable[[ChatSession, Reply], Awaitable[None]],
+        has_model: Callable[[], bool],
     ) -> None:
         self._transcript = transcript
         self._sessions = sessions
         self._presenter = presenter
         self._ticked = ticked
         self._ended = ended
+        self._has_model = has_model
         self._awake = asyncio.Event()
         self._writing: dict[str, _Writing] = {}
         self._wrote_s = 0.0
@@ -126,7 +129,7 @@ class StreamPump:
         answer = "".join(part.text for part in fresh if part.kind == "answer")
         writing.is_answering = writing.is_answering or bool(answer)
         self._show_thoughts(writing, state)
-        writing.view.show_waiting(_waiting_for(state) if not writing.is_answering else "")
+        writing.view.show_waiting("" if writing.is_answering else self._waiting_for(state))
         if not answer:
             return
         try:
@@ -148,12 +151,11 @@ class StreamPump:
         growing = state.is_running and not writing.is_answering
         writing.view.show_thoughts(thoughts, measure, growing=growing)
 
-
-def _waiting_for(state: ReplyView) -> str:
-    """Why there is no text yet."""
-    if not state.is_running or any(part.kind == "think" for part in state.parts):
-        return ""
-    done, total = state.prefill
-    if total and done < total:
-        return f"reading {percent(done, total)}  {done:,}/{total:,} tokens"
-    return "…"
+    def _waiting_for(self, state: ReplyView) -> str:
+        """Why there is no text yet."""
+        if not state.is_running or any(part.kind == "think" for part in state.parts):
+            return ""
+        done, total = state.prefill
+        if total and done < total:
+            return f"reading {percent(done, total)}  {done:,}/{total:,} tokens"
+        return "…" if self._has_model() else "waits for the model, which is being loaded"

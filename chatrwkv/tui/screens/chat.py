@@ -23,6 +23,8 @@ from chatrwkv.tui.widgets.rows import RowList
 from chatrwkv.tui.widgets.tree_view import TreeView
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from textual import events
     from textual.binding import BindingType
 
@@ -35,7 +37,7 @@ class ChatScreen(ChatCore):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only keys that do something now are shown and taken."""
         name = str(parameters[0]) if action == "command" and parameters else action
-        checks = {
+        checks: dict[str, Callable[[], bool]] = {
             "stop": lambda: self.is_writing or self.app.is_loading,
             "back": self._can_go_back,
             "retry": lambda: bool(self.session and self.session.path()) and not self.is_writing,

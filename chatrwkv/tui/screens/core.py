@@ -59,6 +59,7 @@ class ChatCore(ChatFrame):
             self.presenter,
             self._ticked,
             self._reply_ended,
+            lambda: self.workspace.model is not None,
         )
         self.prompt.send_key = self.app.options.settings.interface.send_key
         self.prompt.set_history(self.workspace.history())
