@@ -1,0 +1,317 @@
+"""Native code of the CPU path: found or built, tested against the torch path, opened, and its state told.
+
+    prepare(folder)   once, from any thread: looks for a finished build, else builds in the background
+    library()         the library if it is ready, else None: never waits, never builds
+    status()          what to show and why
+
+A library that disagrees with the torch path is not used in this process or, until it is built anew, in
+any other. Nothing here raises for want of native code: the torch path serves.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chatrwkv.engine import build
+from chatrwkv.engine.native import abi
+from chatrwkv.errors import KernelBuildFailed, KernelError, KernelMismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chatrwkv.engine.native.abi import Format
+
+SOURCES = Path(abi.__file__).parent
+_COMMON = ("-std=c++17", "-O3", "-fPIC", "-fno-exceptions", "-fno-rtti", "-fvisibility=hidden", "-pthread")
+_WARNINGS = ("-Wall", "-Wextra")
+_AVX512 = ("-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl")
+# file: the flags that let it use more than the base instructions; reached only where the CPU has them
+_X86_LEVELS = {
+    "kernels_avx2.cpp": ("-mavx2", "-mfma"),
+    "kernels_avx512.cpp": _AVX512,
+    "kernels_avx512_bf16.cpp": (*_AVX512, "-mavx512vnni", "-mavx512bf16"),
+}
+_BASE = ("api.cpp", "cpu.cpp", "engine.cpp", "kernels_portable.cpp", "pack.cpp", "pool.cpp", "rwkv7.cpp")
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The native CPU path, for the status line and `doctor`."""
+
+    is_available: bool = False
+    is_building: bool = False
+    why_not: str = "It has not been asked for."
+    """One sentence; empty when available or being built."""
+    compiler: str = ""
+    isa: str = ""
+    """The instruction set in use: portable, avx2, avx512, avx512_bf16."""
+    build_s: float = 0.0
+    """0 when the library came from the cache."""
+    self_test_error: float | None = None
+    """Largest difference to the torch path over its tolerance; below 1 passes."""
+    log: str = ""
+
+
+class Library:
+    """An opened library and the instruction set it will use."""
+
+    def __init__(self, path: Path, isa: int | None = None) -> None:
+        self.path = path
+        self.c = abi.open_library(str(path))
+        self.isa = self.c.rwkv_best_isa() if isa is None else isa
+
+    @property
+    def isa_name(self) -> str:
+        """Of the level in use."""
+        return str(self.c.rwkv_isa(self.isa).decode())
+
+    def levels(self) -> list[str]:
+        """The names of all levels in the library that run here, lowest first."""
+        return [self.c.rwkv_isa(level).decode() for level in range(self.c.rwkv_best_isa() + 1)]
+
+    def packed_bytes(self, kind: Format, rows: int, cols: int) -> int:
+        """Memory of a packed matrix."""
+        return int(self.c.rwkv_packed_bytes(kind, rows, cols))
+
+
+class Engine:
+    """Threads and work space of one caller: not for two threads at once, except `set_threads`."""
+
+    def __init__(self, library: Library, n_threads: int | None = None) -> None:
+        self.library = library
+        self.n_threads = n_threads or default_threads()
+        self._wanted = self.n_threads
+        self._handle = library.c.rwkv_engine_new(library.isa, self.n_threads)
+        if not self._handle:
+            raise KernelError(f"The native engine {library.isa_name} could not be started.")
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None):
+            self.library.c.rwkv_engine_free(self._handle)
+            self._handle = None
+
+    def set_threads(self, n_threads: int) -> None:
+        """Use so many threads from the next call on; any thread may say so."""
+        self._wanted = max(1, n_threads)
+
+    def _apply_threads(self) -> None:
+        if self._wanted != self.n_threads:
+            self.n_threads = self._wanted
+            self.library.c.rwkv_engine_threads(self._handle, self.n_threads)
+
+    def pack(
+        self,
+        kind: Format,
+        source: int,
+        source_kind: Format,
+        shape: tuple[int, int],
+        strides: tuple[int, int],
+        target: int,
+    ) -> None:
+        """Pack the matrix at the address `source` into the one at `target`."""
+        self._apply_threads()
+        _check(
+            self.library.c.rwkv_pack(self._handle, kind, source, source_kind, *shape, *strides, target),
+            "pack",
+        )
+
+    def unpack(self, matrix: abi.Matrix, target: int) -> None:
+        """What a packed matrix means, as float32 (rows, cols) at `target`."""
+        _check(self.library.c.rwkv_unpack(ctypes.byref(matrix), target), "unpack")
+
+    def matmul(self, matrix: abi.Matrix, x: int, n: int, y: int) -> None:
+        """Write y (n, rows) = x (n, cols) · matrix, float32 at both addresses."""
+        self._apply_threads()
+        _check(self.library.c.rwkv_matmul(self._handle, ctypes.byref(matrix), x, n, y), "matmul")
+
+    def forward7(
+        self,
+        model: abi.Model7,
+        state: abi.State7,
+        lengths: ctypes.Array[ctypes.c_int32],
+        ids: ctypes.Array[ctypes.c_int32],
+        n_logits: ctypes.Array[ctypes.c_int32],
+        logits: int,
+    ) -> None:
+        """Read tokens into the rows of a state, see rwkv7_forward in abi.h."""
+        self._apply_threads()
+        code = self.library.c.rwkv7_forward(
+            self._handle,
+            ctypes.byref(model),
+            ctypes.byref(state),
+            len(lengths),
+            lengths,
+            ids,
+            n_logits,
+            logits,
+        )
+        _check(code, "rwkv7_forward")
+
+    def stats(self) -> abi.PoolStats:
+        """What the threads have done so far."""
+        stats = abi.PoolStats()
+        self.library.c.rwkv_engine_stats(self._handle, ctypes.byref(stats))
+        return stats
+
+
+def _check(code: int, what: str) -> None:
+    if code == 2:
+        raise MemoryError(f"no memory for the work space of {what}")
+    if code != 0:
+        raise ValueError(f"{what} refused its arguments")
+
+
+def default_threads() -> int:
+    """The physical cores this process may use, within the CPU quota of its container."""
+    try:
+        allowed = os.sched_getaffinity(0)
+    except AttributeError:  # not on macOS
+        return max(1, (os.cpu_count() or 2) // (2 if platform.machine() == "x86_64" else 1))
+    cores = set()
+    for cpu in allowed:
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        try:
+            cores.add(siblings.read_text(encoding="ascii").strip())
+        except OSError:
+            cores.add(str(cpu))
+    n = len(cores)
+    with suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        n = min(n, int(quota) // int(period))  # "max" is no number
+    return max(1, n)
+
+
+def recipe() -> build.Recipe:
+    """How the library is built on this machine."""
+    units = [build.Unit(SOURCES / name) for name in _BASE]
+    if platform.machine() in {"x86_64", "AMD64"}:
+        units += [build.Unit(SOURCES / name, flags) for name, flags in _X86_LEVELS.items()]
+    headers = sorted(p for p in SOURCES.iterdir() if p.suffix in {".h", ".inl"})
+    return build.Recipe(
+        "chatrwkv",
+        tuple(units),
+        tuple(headers),
+        (*_COMMON, *_WARNINGS),
+        ("-Wl,--as-needed", "-pthread", "-lm"),
+    )
+
+
+def cpu_features() -> str:
+    """The flags line of the CPU, which enters the key of a build: another CPU, another self-test."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.lower().startswith(("flags", "features")):
+                return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+class _Native:
+    """The one native library of this process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.status = Status()
+        self.library: Library | None = None
+        self.thread: threading.Thread | None = None
+        self.waiting: list[Callable[[Library], None]] = []
+
+
+_native = _Native()
+
+
+def status() -> Status:
+    """Whether the native path is used, and why not."""
+    return _native.status
+
+
+def library() -> Library | None:
+    """The tested library, or None: not ready (yet)."""
+    return _native.library
+
+
+def prepare(folder: Path, then: Callable[[Library], None] | None = None) -> threading.Thread | None:
+    """Find or build the library in the background, once a process.
+
+    Args:
+        folder: where builds are kept.
+        then: called with the library when it is ready, in the background thread or at once; never if it
+            cannot be used.
+
+    Returns:
+        The thread, for those who must wait; None if there is nothing to wait for.
+    """
+    with _native.lock:
+        ready = _native.library
+        if ready is None:
+            if then is not None:
+                _native.waiting.append(then)
+            if _native.thread is None and os.environ.get("CHATRWKV_NATIVE", "1") != "0":
+                _native.status = Status(is_building=True, why_not="")
+                _native.thread = threading.Thread(
+                    target=_prepare, args=(folder,), name="kernels", daemon=True
+                )
+                _native.thread.start()
+            elif _native.thread is None:
+                _native.status = Status(why_not="CHATRWKV_NATIVE=0 switches it off.")
+            return _native.thread
+    if then is not None:
+        then(ready)
+    return None
+
+
+def _prepare(folder: Path) -> None:
+    try:
+        library, found = open_or_build(folder)
+    except KernelError as error:
+        with _native.lock:
+            _native.status = Status(why_not=error.message, log=error.hint)
+        return
+    with _native.lock:
+        _native.library, _native.status = library, found
+        waiting, _native.waiting = _native.waiting, []
+    for then in waiting:
+        then(library)
+
+
+def open_or_build(folder: Path) -> tuple[Library, Status]:
+    """Blocks for a build if there is none.
+
+    Raises:
+        KernelBuildFailed: no library could be made or opened.
+        KernelMismatch: it disagrees with the torch path.
+    """
+    built = build.build(recipe(), folder, cpu=cpu_features())
+    verdict = built.library.with_name("mismatch")
+    if verdict.exists():
+        raise KernelMismatch(verdict.read_text(encoding="utf-8"), hint=str(built.log))
+    try:
+        library = Library(built.library)
+    except OSError as error:
+        raise KernelBuildFailed(
+            f"The native library cannot be opened: {error}.", hint=str(built.log)
+        ) from error
+    from chatrwkv.engine.models.selftest7 import self_test
+
+    try:
+        error_ratio = self_test(library)
+    except KernelMismatch as mismatch:
+        with suppress(OSError):
+            verdict.write_text(mismatch.message, encoding="utf-8")
+        raise
+    found = Status(
+        is_available=True,
+        why_not="",
+        compiler=built.compiler.version,
+        isa=library.isa_name,
+        build_s=built.seconds,
+        self_test_error=error_ratio,
+        log=str(built.log),
+    )
+    return library, found

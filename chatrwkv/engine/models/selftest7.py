@@ -1,0 +1,104 @@
+"""The native path against the torch path, on a small random model, before the first use in a process.
+
+The weights are packed, unpacked again, and given to `rwkv7.forward` in float32: what is left is the error
+of the arithmetic alone, so that the tolerances are tight for every format.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+from chatrwkv.engine import quant
+from chatrwkv.engine.kernels import Engine
+from chatrwkv.engine.models.native7 import NativeRWKV7
+from chatrwkv.engine.models.rwkv7 import Weights7, blank, forward
+from chatrwkv.engine.native.abi import Format
+from chatrwkv.engine.spec import Generation, ModelSpec
+from chatrwkv.engine.state import Scratch
+from chatrwkv.errors import KernelMismatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from chatrwkv.engine.kernels import Library
+
+# sizes that no block, tile or group divides
+_SPEC = ModelSpec(Generation.V7, 2, 96, 32, 83, 200, "", 0, "fp32")
+_RANKS = {"w": 24, "a": 16, "v": 8, "g": 40}
+# largest difference of a logit (their size is about 3) or a state value, few tokens and many. Few: float32
+# sums, or 16-bit activations. Many: bf16 activations where the CPU multiplies bf16.
+_FEW = {Format.FP32: 1e-4, Format.BF16: 1e-4, Format.INT8: 5e-3, Format.INT4: 5e-3}
+_MANY = {Format.FP32: 1e-4, Format.BF16: 8e-2, Format.INT8: 8e-2, Format.INT4: 8e-2}
+
+
+def self_test(library: Library) -> float:
+    """The largest difference over its tolerance; below 1.
+
+    Raises:
+        KernelMismatch: one is larger, or no number.
+    """
+    with torch.random.fork_rng(devices=[]), torch.inference_mode():
+        torch.manual_seed(7)
+        weights = Weights7.build(_random_tensors(), _SPEC)
+        worst = max(_compare(library, weights, kind) for kind in _FEW)
+    if not worst < 1.0:
+        raise KernelMismatch(
+            f"The native code ({library.isa_name}) differs from torch by {worst:.3g} times its tolerance.",
+            hint="The torch path is used.",
+        )
+    return worst
+
+
+def _compare(library: Library, weights: Weights7, kind: Format) -> float:
+    engine = Engine(library, 2)
+    packed = quant.pack7(weights, kind, engine)
+    assert packed is not None
+    native = NativeRWKV7(_SPEC, packed, engine)
+    meant = quant.unpacked7(packed, _SPEC, engine)
+    scratch, state = Scratch(blank(_SPEC, 3)), blank(_SPEC, 3)
+    worst = 0.0
+    for step in range(3):
+        ids = [(17 * step + 29 * row) % _SPEC.n_vocab for row in range(3)]
+        logits, state = forward(meant, torch.tensor(ids)[:, None], state, all_logits=False)
+        worst = max(worst, _difference(logits, native.step(ids, scratch), state, scratch) / _FEW[kind])
+    rows = [[(5 * i + row) % _SPEC.n_vocab for i in range(n)] for row, n in enumerate((21, 1, 6))]
+    ids_, lengths = torch.zeros(3, 21, dtype=torch.int64), torch.tensor([21, 1, 6])
+    for row, these in enumerate(rows):
+        ids_[row, : len(these)] = torch.tensor(these)
+    logits, state = forward(meant, ids_, state, lengths, all_logits=False)
+    found = native.scan(rows, scratch)
+    assert isinstance(found, torch.Tensor)
+    return max(worst, _difference(logits, found, state, scratch) / _MANY[kind])
+
+
+def _difference(logits: Tensor, found: Tensor, state: dict[str, Tensor], scratch: Scratch) -> float:
+    pairs = [(logits, found), *((state[name], scratch.tensors[name]) for name in state)]
+    return max(float((a - b).abs().nan_to_num(nan=torch.inf).max()) for a, b in pairs)
+
+
+def _random_tensors() -> dict[str, Tensor]:
+    C, F, V, N = _SPEC.n_embd, _SPEC.n_ffn, _SPEC.n_vocab, _SPEC.head_size
+
+    def linear(rows: int, cols: int) -> Tensor:
+        return torch.randn(rows, cols) / math.sqrt(cols)
+
+    def norm(name: str) -> dict[str, Tensor]:
+        return {f"{name}.weight": 1 + 0.2 * torch.randn(C), f"{name}.bias": 0.1 * torch.randn(C)}
+
+    tensors = {"emb.weight": torch.randn(V, C), "head.weight": linear(V, C)}
+    tensors |= norm("blocks.0.ln0") | norm("ln_out")
+    for i in range(_SPEC.n_layer):
+        att, ffn = f"blocks.{i}.att.", f"blocks.{i}.ffn."
+        tensors |= norm(f"blocks.{i}.ln1") | norm(f"blocks.{i}.ln2") | norm(att + "ln_x")
+        tensors |= {f"{att}x_{j}": torch.rand(C) for j in "rwkvag"} | {ffn + "x_k": torch.rand(C)}
+        tensors |= {att + name: torch.randn(C) for name in ("w0", "a0", "v0", "k_k", "k_a")}
+        tensors[att + "r_k"] = 0.3 * torch.randn(C // N, N)
+        for j, rank in _RANKS.items():
+            tensors[f"{att}{j}1"], tensors[f"{att}{j}2"] = linear(C, rank), linear(rank, C)
+        for name in ("receptance", "key", "value", "output"):
+            tensors[f"{att}{name}.weight"] = linear(C, C)
+        tensors[ffn + "key.weight"], tensors[ffn + "value.weight"] = linear(F, C), linear(C, F)
+    return tensors

@@ -1,0 +1,106 @@
+// The C ABI of the native CPU path: what Python sees through ctypes, and nothing else. No torch, no C++
+// types, so that the library compiles in seconds and fits every version of torch.
+//
+// Letters:  L layers   B rows (conversations)   M tokens of one call, over all rows   C n_embd   H heads
+//           N head size   F width of ffn   V vocabulary   D rank of a LoRA
+// Names of weights are those of the checkpoint (x_r, k_k, r_k, ln_x ...), see models/rwkv7.py.
+//
+// A packed matrix is cut into tiles of 16 output rows, one SIMD lane a row, columns inside in reading order:
+// one stream of 64-byte lines from the first to the last byte, no sum across lanes, one layout for all CPUs.
+//
+//   format   a line holds              before the lines of a tile
+//   FP32     16 rows x 1 column
+//   BF16     16 rows x 2 columns       (a lane is the pair that vdpbf16ps wants)
+//   INT8     16 rows x 4 columns       scales: bf16, 16 rows a group of 64 columns
+//   INT4     16 rows x 8 columns       the same; a nibble indexes the table in tables.h
+//
+// Bytes of a lane are columns 0 2 1 3, so that `lane & 0x00ff00ff` is the pair (0, 1) and `lane >> 8` the
+// pair (2, 3) for 16-bit multiply-add. INT4 has columns 0-3 in the low and 4-7 in the high nibbles.
+#pragma once
+#include <stdint.h>
+
+#if defined(__cplusplus)
+extern "C" {
+#endif
+
+#define RWKV_ABI 1
+#define RWKV_EXPORT __attribute__((visibility("default")))
+
+enum { RWKV_FP32 = 0, RWKV_BF16 = 1, RWKV_INT8 = 2, RWKV_INT4 = 3, RWKV_FP16 = 4 };  // FP16: sources only
+
+enum { RWKV_OK = 0, RWKV_BAD_ARGUMENT = 1, RWKV_NO_MEMORY = 2 };
+
+typedef struct {
+    const uint8_t* data;
+    int32_t rows, cols;  // as in the model; the packed form is padded
+    int32_t format;
+    int32_t reserved;
+} rwkv_matrix;
+
+typedef struct {
+    const float *ln1_weight, *ln1_bias, *ln2_weight, *ln2_bias;
+    const float* mixes;  // (6, C) in the order r k v w a g
+    const float *w0, *a0, *v0, *k_k, *k_a, *r_k;  // v0 is not read in layer 0
+    const float *ln_x_weight, *ln_x_bias;
+    const float* ffn_x_k;
+    rwkv_matrix receptance, key, value, output;
+    rwkv_matrix w1, w2, a1, a2, v1, v2, g1, g2;  // [out, in] as all matrices: w1 (D, C), w2 (C, D)
+    rwkv_matrix ffn_key, ffn_value;
+} rwkv7_layer;
+
+typedef struct {
+    int32_t struct_bytes, layer_bytes;  // sizeof as the caller sees it: a wrong mirror is refused
+    int32_t n_layer, n_embd, n_head, head_size, n_ffn, n_vocab;
+    int32_t emb_format;  // FP32 or BF16, plain rows
+    int32_t reserved;
+    const void* emb;  // (V, C), ln0 already applied
+    const float *ln_out_weight, *ln_out_bias;
+    rwkv_matrix head;
+    const rwkv7_layer* layers;
+} rwkv7_model;
+
+// The state of B conversations: element (l, b) of a tensor starts at base + l * layer_stride + b * row_stride.
+typedef struct {
+    float *att_shift, *wkv, *ffn_shift;
+    int64_t shift_layer_stride, shift_row_stride;
+    int64_t wkv_layer_stride, wkv_row_stride;
+} rwkv7_state;
+
+typedef struct {
+    int64_t tokens, blocks, slow_tokens, one_thread_tokens;  // of the pool since it was made
+    double best_token_s;
+} rwkv_pool_stats;
+
+RWKV_EXPORT int32_t rwkv_abi(void);
+RWKV_EXPORT const char* rwkv_isa(int32_t level);  // name of an instruction set level; NULL behind the last
+RWKV_EXPORT int32_t rwkv_best_isa(void);          // the highest level this CPU and system run
+
+// An engine: instruction set, threads, work space. One caller at a time.
+RWKV_EXPORT void* rwkv_engine_new(int32_t isa, int32_t n_threads);
+RWKV_EXPORT void rwkv_engine_free(void* engine);
+RWKV_EXPORT void rwkv_engine_threads(void* engine, int32_t n_threads);  // takes effect at the next call
+RWKV_EXPORT void rwkv_engine_stats(void* engine, rwkv_pool_stats* out);
+
+RWKV_EXPORT int64_t rwkv_packed_bytes(int32_t format, int32_t rows, int32_t cols);
+// Packs rows x cols numbers at src (element (i, j) at i * row_stride + j * col_stride) into dst.
+RWKV_EXPORT int32_t rwkv_pack(void* engine, int32_t format, const void* src, int32_t src_format, int32_t rows,
+                              int32_t cols, int64_t row_stride, int64_t col_stride, uint8_t* dst);
+// The inverse, to float32 (rows, cols): what the matrix means.
+RWKV_EXPORT int32_t rwkv_unpack(const rwkv_matrix* matrix, float* dst);
+
+// Reads lengths[b] >= 0 tokens into row b, one row's ids behind the other's, RWKV_MAX_TOKENS in all. Logits:
+// those of the last n_logits[b] tokens of each row, one (V) behind the other.
+#define RWKV_MAX_TOKENS 256
+RWKV_EXPORT int32_t rwkv7_forward(void* engine, const rwkv7_model* model, const rwkv7_state* state, int32_t n_rows,
+                                  const int32_t* lengths, const int32_t* ids, const int32_t* n_logits, float* logits);
+
+// y (n, rows) = x (n, cols) times the matrix: for tests and measurements; x has no padding.
+RWKV_EXPORT int32_t rwkv_matmul(void* engine, const rwkv_matrix* matrix, const float* x, int32_t n, float* y);
+
+// Reads n_bytes (a multiple of 256 KiB) with all threads, as the matrix products do: the speed that decoding is
+// measured against. The result only keeps the compiler from leaving it out.
+RWKV_EXPORT uint64_t rwkv_read(void* engine, const void* data, int64_t n_bytes);
+
+#if defined(__cplusplus)
+}
+#endif

@@ -1,0 +1,163 @@
+// The functions of abi.h: they check what Python hands over.
+#include <new>
+
+#include "cpu.h"
+#include "engine.h"
+#include "pack.h"
+
+namespace {
+
+bool is_source(int format) { return format == RWKV_FP32 || format == RWKV_BF16 || format == RWKV_FP16; }
+bool is_packed(int format) { return format >= RWKV_FP32 && format <= RWKV_INT4; }
+
+bool is_good(const rwkv_matrix& w, int rows, int cols) {
+    return w.data && reinterpret_cast<uintptr_t>(w.data) % kLine == 0 && is_packed(w.format) && w.rows == rows && w.cols == cols;
+}
+
+// A pair of LoRA matrices: D is free, formats are those of floating point.
+bool is_good_lora(const rwkv_matrix& down, const rwkv_matrix& up, int n) {
+    return is_good(down, down.rows, n) && is_good(up, n, down.rows) && !is_quantised(down.format) &&
+           !is_quantised(up.format) && (down.format == RWKV_FP32) == (up.format == RWKV_FP32);
+}
+
+bool is_good(const rwkv7_model& m) {
+    const int C = m.n_embd, F = m.n_ffn;
+    if (m.struct_bytes != sizeof(rwkv7_model) || m.layer_bytes != sizeof(rwkv7_layer)) return false;
+    if (m.n_layer < 1 || C < 1 || F < 1 || m.n_vocab < 1 || m.head_size < 1 || m.head_size > kMaxHead) return false;
+    if (m.n_head * m.head_size != C || (m.emb_format != RWKV_FP32 && m.emb_format != RWKV_BF16)) return false;
+    if (!m.emb || !m.layers || !is_good(m.head, m.n_vocab, C)) return false;
+    for (int l = 0; l < m.n_layer; l++) {
+        const rwkv7_layer& w = m.layers[l];
+        if (!is_good(w.receptance, C, C) || !is_good(w.key, C, C) || !is_good(w.value, C, C) || !is_good(w.output, C, C))
+            return false;
+        if (!is_good(w.ffn_key, F, C) || !is_good(w.ffn_value, C, F)) return false;
+        if (!is_good_lora(w.w1, w.w2, C) || !is_good_lora(w.a1, w.a2, C) || !is_good_lora(w.g1, w.g2, C)) return false;
+        if (l && !is_good_lora(w.v1, w.v2, C)) return false;
+        // one prepared input serves all matrices that read it
+        const bool is_fp32 = w.receptance.format == RWKV_FP32;
+        for (const rwkv_matrix* x : {&w.key, &w.value, &w.w1, &w.a1, &w.g1})
+            if ((x->format == RWKV_FP32) != is_fp32) return false;
+        if (is_quantised(w.key.format) != is_quantised(w.receptance.format) ||
+            is_quantised(w.value.format) != is_quantised(w.receptance.format))
+            return false;
+    }
+    return true;
+}
+
+}  // namespace
+
+extern "C" {
+
+int32_t rwkv_abi(void) { return RWKV_ABI; }
+
+const char* rwkv_isa(int32_t level) {
+    const Kernels* kernels = kernels_at(level);
+    return kernels ? kernels->name : nullptr;
+}
+
+int32_t rwkv_best_isa(void) { return best_level(); }
+
+void* rwkv_engine_new(int32_t isa, int32_t n_threads) {
+    if (!level_runs(isa)) return nullptr;
+    // not operator new: nothing here needs the C++ library at run time, of which torch may bring its own
+    void* room = aligned_alloc(64, static_cast<size_t>(round_up(sizeof(Engine), 64)));
+    return room ? new (room) Engine(*kernels_at(isa), n_threads) : nullptr;
+}
+
+void rwkv_engine_free(void* engine) {
+    static_cast<Engine*>(engine)->~Engine();
+    free(engine);
+}
+
+void rwkv_engine_threads(void* engine, int32_t n_threads) { static_cast<Engine*>(engine)->pool.set_threads(n_threads); }
+
+void rwkv_engine_stats(void* engine, rwkv_pool_stats* out) {
+    const Pool& pool = static_cast<Engine*>(engine)->pool;
+    *out = {pool.tokens, pool.blocks, pool.slow_tokens, pool.one_thread_tokens, pool.best_token_s};
+}
+
+int64_t rwkv_packed_bytes(int32_t format, int32_t rows, int32_t cols) {
+    if (!is_packed(format) || rows < 1 || cols < 1) return -1;
+    return (rows + kTileRows - 1) / kTileRows * tile_bytes(format, cols);
+}
+
+int32_t rwkv_pack(void* engine, int32_t format, const void* src, int32_t src_format, int32_t rows, int32_t cols,
+                  int64_t row_stride, int64_t col_stride, uint8_t* dst) {
+    if (!is_packed(format) || !is_source(src_format) || rows < 1 || cols < 1 || !src || !dst) return RWKV_BAD_ARGUMENT;
+    Pool& pool = static_cast<Engine*>(engine)->pool;
+    struct Context {
+        PackJob job;
+        float* room;
+        bool has_failed[Pool::max_workers];
+    } context = {{format, src, src_format, rows, cols, row_stride, col_stride, dst}, nullptr, {false}};
+    const int64_t room = static_cast<int64_t>(kTileRows) * cols;
+    context.room = static_cast<float*>(malloc(sizeof(float) * static_cast<size_t>(room * pool.threads())));
+    if (!context.room) return RWKV_NO_MEMORY;
+    const int tiles = (rows + kTileRows - 1) / kTileRows, most = 100000;
+    for (int first = 0; first < tiles; first += most) {
+        struct Part {
+            Context* context;
+            int first;
+        } part = {&context, first};
+        pool.run(
+            tiles - first < most ? tiles - first : most,
+            [](void* argument, int block, int worker) {
+                const Part& p = *static_cast<const Part*>(argument);
+                const int64_t floats = static_cast<int64_t>(kTileRows) * p.context->job.cols;
+                pack_tile(p.context->job, p.first + block, p.context->room + worker * floats);
+            },
+            &part);
+    }
+    free(context.room);
+    return RWKV_OK;
+}
+
+int32_t rwkv_unpack(const rwkv_matrix* matrix, float* dst) {
+    if (!is_good(*matrix, matrix->rows, matrix->cols)) return RWKV_BAD_ARGUMENT;
+    unpack(*matrix, dst);
+    return RWKV_OK;
+}
+
+int32_t rwkv7_forward(void* engine, const rwkv7_model* model, const rwkv7_state* state, int32_t n_rows,
+                      const int32_t* lengths, const int32_t* ids, const int32_t* n_logits, float* logits) {
+    if (!engine || !is_good(*model) || n_rows < 1) return RWKV_BAD_ARGUMENT;
+    Engine& e = *static_cast<Engine*>(engine);
+    int64_t n_tokens = 0;
+    for (int b = 0; b < n_rows; b++) n_tokens += lengths[b];
+    e.pool.token_begins();
+    const int error = forward7(e, *model, *state, n_rows, lengths, ids, n_logits, logits);
+    if (n_tokens <= e.kernels.narrow_tokens) e.pool.token_ends(n_tokens);
+    return error;
+}
+
+int32_t rwkv_matmul(void* engine, const rwkv_matrix* matrix, const float* x, int32_t n, float* y) {
+    if (!engine || !is_good(*matrix, matrix->rows, matrix->cols)) return RWKV_BAD_ARGUMENT;
+    Engine& e = *static_cast<Engine*>(engine);
+    return e.ready() ? matmul_once(e, *matrix, x, n, y) : RWKV_NO_MEMORY;
+}
+
+uint64_t rwkv_read(void* engine, const void* data, int64_t n_bytes) {
+    struct Context {
+        const uint8_t* data;
+        std::atomic<uint64_t> sum;
+    } context = {static_cast<const uint8_t*>(data), {0}};
+    constexpr int64_t kBlock = 1 << 18;
+    static_cast<Engine*>(engine)->pool.run(
+        static_cast<int>((n_bytes + kBlock - 1) / kBlock),
+        [](void* argument, int block, int) {
+            Context& c = *static_cast<Context*>(argument);
+            const uint64_t* from = reinterpret_cast<const uint64_t*>(c.data + block * kBlock);
+            uint64_t sums[8] = {0};
+            for (int64_t i = 0; i < kBlock / 8; i += 8) {
+                __builtin_prefetch(from + i + 512);
+                for (int j = 0; j < 8; j++) sums[j] ^= from[i + j];
+            }
+            uint64_t sum = 0;
+            for (uint64_t x : sums) sum ^= x;
+            c.sum.fetch_xor(sum);
+        },
+        &context);
+    return context.sum.load();
+}
+
+}  // extern "C"

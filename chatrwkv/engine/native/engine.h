@@ -1,0 +1,73 @@
+// An engine: the kernels of this CPU, the threads, and the work space that calls reuse.
+#pragma once
+#include <stdlib.h>
+
+#include <initializer_list>
+
+#include "kernels.h"
+#include "pool.h"
+
+// Zeroed, aligned memory that only grows. Everything in it is handed out once per layout.
+class Arena {
+public:
+    Arena() = default;
+    ~Arena() { free(base_); }
+    Arena(const Arena&) = delete;
+    Arena& operator=(const Arena&) = delete;
+
+    // Call twice with the same requests: first counts, then hands out. False when there is no memory.
+    bool reset(bool is_counting);
+    template <typename T> void take(T*& pointer, int64_t count) {
+        const int64_t bytes = round_up(count * static_cast<int64_t>(sizeof(T)), 64) + 64;  // lanes may read past the end
+        if (base_ && !is_counting_) pointer = reinterpret_cast<T*>(base_ + used_);
+        used_ += bytes;
+    }
+
+private:
+    uint8_t* base_ = nullptr;
+    int64_t used_ = 0;
+    bool is_counting_ = true;
+};
+
+struct Workspace {
+    Arena arena;
+    int64_t max_tokens = 0, n_embd = 0, n_ffn = 0, max_rank = 0;
+    float *x, *h, *r, *k, *v, *v_first, *w, *a, *v_mix, *g;  // (M, ld)
+    Activations mixes[6];                                     // r k v w a g
+    Activations hidden[4];                                    // w a v g: LoRA, between its matrices
+    Activations y, ffn_in, ffn, out;                          // inputs of output, ffn.key, ffn.value, head
+    const float** before;
+    float** wkv;
+    int32_t* row_start;
+};
+
+struct Engine {
+    Engine(const Kernels& level, int n_threads);
+    ~Engine();
+    Engine(const Engine&) = delete;
+    Engine& operator=(const Engine&) = delete;
+
+    const Kernels& kernels;
+    Pool pool;
+    Workspace space;
+    uint8_t* scratch[Pool::max_workers];  // of each worker, made when it is first needed
+    bool ready();                         // scratch for all threads; false when there is no memory
+};
+
+// Products that may run at the same time, cut into blocks.
+struct Products {
+    static constexpr int kMost = 8;
+    Matmul jobs[kMost];
+    int n_jobs = 0, first_block[kMost + 1] = {0}, tiles[kMost];
+    Engine* engine;
+
+    explicit Products(Engine& e) : engine(&e) {}
+    void add(const rwkv_matrix& w, const Activations& x, int n_tokens, float* out, int64_t ld_out,
+             After after = After::kStore);
+    void run();
+    void run_tiles(int job, int tile0, int tile1, int worker) const;
+};
+
+int forward7(Engine& engine, const rwkv7_model& model, const rwkv7_state& state, int n_rows, const int32_t* lengths,
+             const int32_t* ids, const int32_t* n_logits, float* logits);
+int matmul_once(Engine& engine, const rwkv_matrix& w, const float* x, int n, float* y);

@@ -1,0 +1,104 @@
+// What a level of instruction sets offers to the token step: one table of functions, filled once for each
+// level from the same source (kernels.inl over simd_*.h) and chosen at run time.
+//
+// The files that fill it are compiled with instruction set flags of their own. They include no standard C++
+// header: an inline function compiled there with AVX-512 could be the copy the linker keeps for everybody.
+#pragma once
+#include <stdint.h>
+
+#include "abi.h"
+
+constexpr int kTileRows = 16;   // rows of a tile = lanes
+constexpr int kGroup = 64;      // columns that share a scale, in weights and in quantised activations
+constexpr int kLine = 64;       // bytes
+constexpr int kMaxHead = 128;   // head size
+constexpr int kMaxTokens = RWKV_MAX_TOKENS;  // of one pass; more gains nothing and costs cache and latency
+
+// What becomes of a sum before it is stored.
+enum class After : int32_t { kStore, kAdd, kRelu2, kTanh, kSigmoid };
+
+// The input of matrix products: M tokens in the forms that the formats read. Padding columns are zero.
+struct Activations {
+    int64_t ld;    // floats from token to token: columns rounded up to kGroup
+    float* f;      // (M, ld)
+    int16_t* q;    // (M, ld) f / scale, |q| <= 32767: 16 bits, so that only the weights are coarse
+    float* scale;  // (M, ld / kGroup)
+    int32_t* zero; // (M, ld / kGroup): -128 * sum of q, since stored weights are the true ones + 128
+    uint32_t* wide; // blocks of wide_tokens tokens: [column (fp32) or pair of columns (bf16)][token]
+};
+
+struct Matmul {
+    const rwkv_matrix* w;
+    const Activations* x;
+    int32_t n_tokens;
+    float* out;           // token i, row j at i * ld_out + j
+    int64_t ld_out;
+    After after;
+};
+
+// LayerNorm, then lerps with the h of the token before: the first part of both mixers.
+struct MixJob {
+    const float* x;  // (M, ld) residual stream
+    float* h;        // (M, ld) normalised
+    int64_t ld;
+    int32_t n_channels, n_mixes;
+    const float *weight, *bias;
+    const float* mixes;              // (n_mixes, C)
+    const float* const* before;      // per token: the h before a row's first token, NULL inside a row
+    Activations* out;                // n_mixes of them
+};
+
+// All that happens between the first matrix products of the time mixer and its last.
+struct Heads7 {
+    const rwkv7_layer* layer;
+    int32_t is_first_layer, n_channels, head_size, n_rows;
+    const int32_t* row_start;  // (n_rows + 1): first token of each row
+    int64_t ld;
+    float *r, *k, *v, *v_first;          // (M, ld)
+    const float *w, *a, *v_mix, *g;      // (M, ld): LoRA outputs without their biases
+    float* y;                            // (M, ld): what the output matrix reads
+    float* const* wkv;                   // per row: (H, N, N)
+};
+
+struct Kernels {
+    const char* name;
+    bool has_bf16;  // wide products of anything but float32 weights take bf16 activations
+    int32_t wide_tokens;
+    int32_t narrow_tokens;  // up to so many tokens the narrow product is the faster one
+    // tiles [tile0, tile1) of a product with fp32 sums; weights are read once
+    void (*narrow)(const Matmul& job, int tile0, int tile1);
+    // the same for many tokens; scratch: wide_scratch_bytes
+    void (*wide)(const Matmul& job, int tile0, int tile1, void* scratch);
+    void (*norm)(const float* x, const float* weight, const float* bias, int n, float* out);
+    void (*mix)(const MixJob& job, int token0, int token1, float* scratch);
+    void (*quantise)(const Activations& x, int columns, int token0, int token1);
+    void (*widen)(const Activations& x, int columns, int n_tokens, int block0, int block1, bool as_fp32);
+    void (*heads7)(const Heads7& job, int head0, int head1);
+};
+
+constexpr int64_t kWideScratchBytes = (kMaxTokens + 16) * 32 * 4 + 2 * 64 * kLine + 256;
+
+const Kernels& kernels_portable();
+#if defined(__x86_64__)
+const Kernels& kernels_avx2();
+const Kernels& kernels_avx512();
+const Kernels& kernels_avx512_bf16();
+#endif
+
+static inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+static inline int tile_count(const rwkv_matrix& w) { return (w.rows + kTileRows - 1) / kTileRows; }
+
+// columns in one line of 16 rows
+static inline int line_columns(int format) {
+    return format == RWKV_FP32 ? 1 : format == RWKV_BF16 ? 2 : format == RWKV_INT8 ? 4 : 8;
+}
+static inline bool is_quantised(int format) { return format == RWKV_INT8 || format == RWKV_INT4; }
+// lines come in fours, so that loops over them need no rest
+static inline int64_t tile_lines(int format, int columns) { return round_up(columns, 4 * line_columns(format)) / line_columns(format); }
+static inline int64_t tile_scale_bytes(int format, int columns) {
+    if (!is_quantised(format)) return 0;
+    return round_up((columns + kGroup - 1) / kGroup * (int64_t)(kTileRows * 2), kLine);
+}
+static inline int64_t tile_bytes(int format, int columns) {
+    return tile_scale_bytes(format, columns) + tile_lines(format, columns) * kLine;
+}

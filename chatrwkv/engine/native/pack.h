@@ -1,0 +1,13 @@
+#pragma once
+#include "kernels.h"
+
+struct PackJob {
+    int format;
+    const void* src;
+    int src_format, rows, cols;
+    int64_t row_stride, col_stride;
+    uint8_t* dst;
+};
+
+void pack_tile(const PackJob& job, int tile, float* room);  // room: 16 * cols floats
+void unpack(const rwkv_matrix& matrix, float* dst);         // float32 (rows, cols)
