@@ -44,15 +44,102 @@ def norm(draw: Draw, tensors: dict[str, Tensor], name: str, size: int) -> None:
     tensors[f"{name}.bias"] = draw.normal(size, std=0.1)
 
 
+def frame(draw: Draw, size: Size) -> dict[str, Tensor]:
+    """What every generation from v3 on has around its blocks."""
+    tensors = {"emb.weight": draw.normal(size.n_vocab, size.n_embd, std=0.5)}
+    norm(draw, tensors, "blocks.0.ln0", size.n_embd)
+    for i in range(size.n_layer):
+        norm(draw, tensors, f"blocks.{i}.ln1", size.n_embd)
+        norm(draw, tensors, f"blocks.{i}.ln2", size.n_embd)
+    norm(draw, tensors, "ln_out", size.n_embd)
+    tensors["head.weight"] = draw.linear(size.n_vocab, size.n_embd)
+    return tensors
+
+
+def ffn4(draw: Draw, tensors: dict[str, Tensor], size: Size, i: int) -> None:
+    """The channel mixing of v4 and v5."""
+    C, F = size.n_embd, size.n_ffn or 4 * size.n_embd
+    ffn = f"blocks.{i}.ffn."
+    tensors[ffn + "time_mix_k"] = draw.uniform(1, 1, C)
+    tensors[ffn + "time_mix_r"] = draw.uniform(1, 1, C)
+    tensors[ffn + "key.weight"] = draw.linear(F, C)
+    tensors[ffn + "receptance.weight"] = draw.linear(C, C)
+    tensors[ffn + "value.weight"] = draw.linear(C, F, 0.5)
+
+
+def rwkv4(size: Size = Size(), seed: int = 0) -> dict[str, Tensor]:
+    """RWKV-4: a decay from exp(-exp(-5)) to exp(-exp(3)) for each channel."""
+    draw, C = Draw(seed), size.n_embd
+    tensors = frame(draw, size)
+    for i in range(size.n_layer):
+        att = f"blocks.{i}.att."
+        tensors[att + "time_decay"] = draw.uniform(C, low=-5, high=3)
+        tensors[att + "time_first"] = draw.normal(C, mean=-1.2, std=0.5)
+        for j in "kvr":
+            tensors[f"{att}time_mix_{j}"] = draw.uniform(1, 1, C)
+        for name, gain in (("receptance", 1.0), ("key", 2.0), ("value", 1.0), ("output", 0.5)):
+            tensors[f"{att}{name}.weight"] = draw.linear(C, C, gain)
+        ffn4(draw, tensors, size, i)
+    return tensors
+
+
+def _att_of_heads(draw: Draw, tensors: dict[str, Tensor], size: Size, att: str, names: str) -> None:
+    C = size.n_embd
+    for name in names.split():
+        gain = 0.5 if name in {"key", "output"} else 1.0
+        tensors[f"{att}{name}.weight"] = draw.linear(C, C, gain)
+    norm(draw, tensors, att + "ln_x", C)
+
+
+def rwkv5(
+    size: Size = Size(), seed: int = 0, *, minor: int = 2, has_time_first: bool = False
+) -> dict[str, Tensor]:
+    """RWKV-5.`minor`: 0 without gate, 0 and 1 with one decay a head, which may have a time_first."""
+    draw, C, N = Draw(seed), size.n_embd, size.head_size
+    shape = (C // N, N) if minor == 2 else (C // N,)
+    tensors = frame(draw, size)
+    for i in range(size.n_layer):
+        att = f"blocks.{i}.att."
+        tensors[att + "time_decay"] = draw.uniform(*shape, low=-6, high=2)
+        bonus = "time_first" if has_time_first else "time_faaaa"
+        tensors[att + bonus] = draw.normal(*shape, mean=-1.0 if has_time_first else 0.3, std=0.5)
+        for j in "kvr" if minor == 0 else "kvrg":
+            tensors[f"{att}time_mix_{j}"] = draw.uniform(1, 1, C)
+        gate = "" if minor == 0 else " gate"
+        _att_of_heads(draw, tensors, size, att, "receptance key value output" + gate)
+        ffn4(draw, tensors, size, i)
+    return tensors
+
+
+def rwkv6(size: Size = Size(), seed: int = 0) -> dict[str, Tensor]:
+    """RWKV-6: decays that depend on the token, from near 1 down to exp(-exp(3))."""
+    draw, C, F, N = Draw(seed), size.n_embd, size.n_ffn or 4 * size.n_embd, size.head_size
+    tensors = frame(draw, size)
+    for i in range(size.n_layer):
+        att, ffn = f"blocks.{i}.att.", f"blocks.{i}.ffn."
+        for j in "xwkvrg":
+            tensors[f"{att}time_maa_{j}"] = draw.uniform(1, 1, C)
+        tensors[att + "time_maa_w1"] = draw.normal(C, 5 * 8, std=C**-0.5)
+        tensors[att + "time_maa_w2"] = draw.normal(5, 8, C, std=0.2)
+        tensors[att + "time_decay"] = draw.uniform(1, 1, C, low=-6, high=2)
+        tensors[att + "time_decay_w1"] = draw.normal(C, 6, std=C**-0.5)
+        tensors[att + "time_decay_w2"] = draw.normal(6, C, std=0.5)
+        tensors[att + "time_faaaa"] = draw.normal(C // N, N, mean=0.3, std=0.5)
+        _att_of_heads(draw, tensors, size, att, "receptance key value gate output")
+        tensors[ffn + "time_maa_k"] = draw.uniform(1, 1, C)
+        tensors[ffn + "time_maa_r"] = draw.uniform(1, 1, C)
+        tensors[ffn + "key.weight"] = draw.linear(F, C)
+        tensors[ffn + "receptance.weight"] = draw.linear(C, C)
+        tensors[ffn + "value.weight"] = draw.linear(C, F, 0.5)
+    return tensors
+
+
 def rwkv7(size: Size = Size(), seed: int = 0, *, v_in_block_0: bool = False) -> dict[str, Tensor]:
     """RWKV-7; G1 files carry v0 v1 v2 in block 0 too, World files do not."""
     draw, C, F = Draw(seed), size.n_embd, size.n_ffn or 4 * size.n_embd
-    tensors = {"emb.weight": draw.normal(size.n_vocab, C, std=0.5)}
-    norm(draw, tensors, "blocks.0.ln0", C)
+    tensors = frame(draw, size)
     for i in range(size.n_layer):
         att, ffn = f"blocks.{i}.att.", f"blocks.{i}.ffn."
-        norm(draw, tensors, f"blocks.{i}.ln1", C)
-        norm(draw, tensors, f"blocks.{i}.ln2", C)
         for j in "rwkvag":
             tensors[f"{att}x_{j}"] = draw.uniform(1, 1, C)
         # w0 from -6 to 0.5 over the channels: decays from 0.9985 down to about 0.68
@@ -75,6 +162,4 @@ def rwkv7(size: Size = Size(), seed: int = 0, *, v_in_block_0: bool = False) -> 
         tensors[ffn + "x_k"] = draw.uniform(1, 1, C)
         tensors[ffn + "key.weight"] = draw.linear(F, C)
         tensors[ffn + "value.weight"] = draw.linear(C, F, 0.5)
-    norm(draw, tensors, "ln_out", C)
-    tensors["head.weight"] = draw.linear(size.n_vocab, C)
     return tensors

@@ -45,7 +45,14 @@ _SMALL_PARAMS = 300_000_000
 _WORLD_HEAD = 65_536  # rows of the head of every World model; 65,529 of them have an entry
 
 # generation: (module in models/, class)
-_FAMILIES: dict[Generation, tuple[str, str]] = {Generation.V7: ("rwkv7", "RWKV7")}
+_FAMILIES: dict[Generation, tuple[str, str]] = {
+    Generation.V4: ("rwkv4", "RWKV4"),
+    Generation.V5_0: ("rwkv5", "RWKV5"),
+    Generation.V5_1: ("rwkv5", "RWKV5"),
+    Generation.V5_2: ("rwkv5", "RWKV5"),
+    Generation.V6: ("rwkv6", "RWKV6"),
+    Generation.V7: ("rwkv7", "RWKV7"),
+}
 
 # what a name says about the training data, for the choice of a template only
 _CARDS = (
@@ -249,15 +256,14 @@ def choose_dtype(dtype: str, device: torch.device, n_params: int) -> str:
     return dtype
 
 
-def _loaded_bytes(tensor: Tensor, dtype: torch.dtype) -> int:
-    return tensor.numel() * (dtype.itemsize if is_matrix(tensor) else 4)
+def _loaded_bytes(name: str, tensor: Tensor, dtype: torch.dtype) -> int:
+    return tensor.numel() * (dtype.itemsize if is_matrix(name, tensor) else 4)
 
 
 def _check_memory(name: str, checkpoint: Checkpoint, device: torch.device, kind: str) -> None:
     """Refuse what cannot fit: weights, a second embedding while ln0 is folded, and 256 MiB for the work."""
-    tensors = checkpoint.tensors
-    needed = sum(_loaded_bytes(tensor, DTYPES[kind]) for tensor in tensors.values())
-    needed += max(_loaded_bytes(tensor, DTYPES[kind]) for tensor in tensors.values()) + (256 << 20)
+    sizes = [_loaded_bytes(n, tensor, DTYPES[kind]) for n, tensor in checkpoint.tensors.items()]
+    needed = sum(sizes) + max(sizes) + (256 << 20)
     free = free_bytes(device)
     if needed > free:
         smaller = "Close other programs or choose a smaller model."

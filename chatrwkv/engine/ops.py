@@ -8,6 +8,7 @@ h  LayerNorm output that feeds a mixer   p  the same h of the token before (the 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 # exp(sum of -log decay) over a chunk enters the products below; v7's decay is > 0.545, so 1/decay^32 is
 # < 2.7e8, which leaves float32 all its digits. 64 would still be safe (1e17) but is no faster here.
 CHUNK_7 = 32
+CHUNK_6 = 32
+MIN_LOG_DECAY_6 = -20.0
+NOTHING_4 = -1e30  # the exponent of an empty sum; finite, so that differences of it are numbers
+ABSENT_4 = -1e38  # the key of a padding token, absent even beside NOTHING_4
 # Training divides y by 8 (`head_size_divisor`) and uses eps 1e-5; without dividing that is 1e-5 · 8²,
 # for every head size.
 GROUP_NORM_EPS = 64e-5
@@ -39,6 +44,13 @@ def pad_rows(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tenso
         raise ValueError(f"every row of a scan needs a token; lengths are {lengths}")
     ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
     return ids, None if min(lengths) == longest else torch.tensor(lengths, device=device)
+
+
+def real_tokens(token_ids: Tensor, lengths: Tensor | None) -> Tensor | None:
+    """(B, T), False for padding; None if there is none."""
+    if lengths is None:
+        return None
+    return torch.arange(token_ids.shape[1], device=token_ids.device) < lengths[:, None]
 
 
 def token_shift(h: Tensor, p: Tensor) -> Tensor:
@@ -60,6 +72,140 @@ def group_norm(y: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     flat = y.reshape(-1, y.shape[-2] * y.shape[-1])
     normed = F.group_norm(flat, y.shape[-2], weight, bias, GROUP_NORM_EPS)
     return normed.view(*y.shape[:-2], -1)
+
+
+def wkv4_step(
+    k: Tensor, v: Tensor, w: Tensor, aa: Tensor, bb: Tensor, pp: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One token of the RWKV-4 recurrence; true sums are aa·exp(pp) and bb·exp(pp), so nothing overflows.
+
+    Shapes: k, v, aa, bb, pp (…, C); w <= 0, the log of the decay, broadcasts to them.
+    """
+    q = torch.maximum(pp + w, k)
+    e1, e2 = (pp + w - q).exp(), (k - q).exp()
+    return e1 * aa + e2 * v, e1 * bb + e2, q
+
+
+def wkv4_scan(
+    k: Tensor,
+    v: Tensor,
+    w: Tensor,
+    u: Tensor,
+    carry: tuple[Tensor, Tensor, Tensor],
+    real: Tensor | None = None,
+) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+    """The RWKV-4 recurrence over T tokens in about 2·sqrt(T) vector steps.
+
+    The tokens are cut into G chunks of n; all chunks walk their n tokens side by side from nothing, then
+    the carry walks the G chunks, then every token adds carry, own chunk and itself:
+
+    y_t = (Σ_i exp(k_i + (t-1-i)·w) v_i + exp(u + k_t) v_t) / (the same without v)
+
+    A loop over T is slower by its number of steps, a log2(T) scan by its work (both measured on a CPU).
+
+    Shapes:
+        k, v: (B, T, C).
+        w: (C,) log of the decay, <= 0.  u: (C,) bonus of the token itself.
+        carry: aa, bb, pp (B, C) each.
+        real: (B, T), False for padding at the right; None if there is none.
+
+    Returns:
+        y (B, T, C) and the new carry.
+    """
+    n_tokens = k.shape[1]
+    n = math.isqrt(n_tokens - 1) + 1
+    padding = -n_tokens % n
+    keep = torch.ones(k.shape[:2], dtype=torch.bool, device=k.device) if real is None else real
+    k = torch.where(keep[..., None], k, ABSENT_4)
+    decay = keep[..., None].to(k.dtype) * w
+    k = F.pad(k, (0, 0, 0, padding), value=ABSENT_4)
+    v, decay = F.pad(v, (0, 0, 0, padding)), F.pad(decay, (0, 0, 0, padding))
+    k, v, decay = (x.reshape(x.shape[0], -1, n, x.shape[-1]) for x in (k, v, decay))  # (B, G, n, C)
+
+    aa, bb, pp = (
+        torch.zeros_like(k[:, :, 0]),
+        torch.zeros_like(k[:, :, 0]),
+        torch.full_like(k[:, :, 0], NOTHING_4),
+    )
+    own = []  # what each token finds of its own chunk
+    for t in range(n):
+        own.append((aa, bb, pp))
+        aa, bb, pp = wkv4_step(k[:, :, t], v[:, :, t], decay[:, :, t], aa, bb, pp)
+    total = decay.sum(2)
+    before = []  # what each chunk finds
+    for g in range(k.shape[1]):
+        before.append(carry)
+        carry = _merge4(carry, total[:, g], (aa[:, g], bb[:, g], pp[:, g]))
+    aa, bb, pp = (torch.stack(parts, 2) for parts in zip(*own, strict=True))  # (B, G, n, C)
+    old_aa, old_bb, old_pp = (torch.stack(parts, 1)[:, :, None] for parts in zip(*before, strict=True))
+    old_pp = old_pp + (decay.cumsum(2) - decay)
+    q = torch.maximum(torch.maximum(old_pp, pp), u + k)
+    e_old, e_own, e_now = (old_pp - q).exp(), (pp - q).exp(), (u + k - q).exp()
+    y = (e_old * old_aa + e_own * aa + e_now * v) / (e_old * old_bb + e_own * bb + e_now)
+    return y.flatten(1, 2)[:, :n_tokens], carry
+
+
+def _merge4(
+    left: tuple[Tensor, Tensor, Tensor], w: Tensor, right: tuple[Tensor, Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums of `left`, decayed by w, and of `right`, which came after."""
+    (aa, bb, pp), (aa2, bb2, pp2) = left, right
+    q = torch.maximum(pp + w, pp2)
+    e1, e2 = (pp + w - q).exp(), (pp2 - q).exp()
+    return e1 * aa + e2 * aa2, e1 * bb + e2 * bb2, q
+
+
+def wkv6_step_(r: Tensor, decay: Tensor, k: Tensor, v: Tensor, u: Tensor, s: Tensor) -> Tensor:
+    """One token of the RWKV-5 and 6 recurrence, written into the state.
+
+    y = s r + (r·(u⊙k)) v ;  s = s·diag(decay) + v kᵀ
+
+    Shapes:
+        r, decay, k, v, y: (B, H, N); decay in (0, 1) may be (H, N).  u: (H, N).
+        s: (B, H, N, N), rows are value, columns are key; **overwritten**.
+    """
+    y = (r[..., None, :] @ s.mT).squeeze(-2) + (r * u * k).sum(-1, keepdim=True) * v
+    s.mul_(decay[..., None, :])
+    s.addcmul_(v[..., None], k[..., None, :])
+    return y
+
+
+def wkv6_scan(
+    r: Tensor, log_decay: Tensor, k: Tensor, v: Tensor, u: Tensor, s: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The RWKV-5 and 6 recurrence over T tokens as matrix products, chunk by chunk (fact sheet 10.3).
+
+    Inside a chunk the product of r_t and k_i decays by exp(ex_t - cum_i), ex and cum being sums of
+    log_decay. Factored into exp(ex_t)·exp(-cum_i) that is one matmul, but exp(-cum) overflows float32 for
+    strong decays; in float64, with log_decay bounded below by -20 (a decay of 2e-9) and 32 tokens a chunk,
+    it stays below exp(640) and exact. The pairwise (n, n, N) tensor, the other safe way, costs n times the
+    exponentials.
+
+    Shapes:
+        r, log_decay, k, v: (B, T, H, N); a padding token has k, v, log_decay = 0.  u: (H, N).
+        s: (B, H, N, N), rows are value, columns are key.
+
+    Returns:
+        y (B, T, H, N) and the new s.
+    """
+    n_tokens = r.shape[1]
+    n = min(CHUNK_6, n_tokens)
+    with torch.autocast(r.device.type, enabled=False):
+        r, log_decay, k, v = (_chunks(x, n) for x in (r, log_decay, k, v))
+        log_decay = log_decay.double().clamp(min=MIN_LOG_DECAY_6)
+        cum = log_decay.cumsum(-2)  # (G, B, H, n, N)
+        ex = cum - log_decay
+        reads = (r * ex.exp()).to(r.dtype)
+        inner = ((r * ex.exp()) @ (k * (-cum).exp()).mT).tril(-1).to(r.dtype)
+        inner = inner + torch.diag_embed((r * u[:, None] * k).sum(-1))
+        from_v = v.mT @ (k * (cum[..., -1:, :] - cum).exp()).to(r.dtype)
+        c_end = cum[..., -1:, :].exp().to(r.dtype)
+        ys = []
+        for g in range(r.shape[0]):
+            ys.append(reads[g] @ s.mT)
+            s = s * c_end[g] + from_v[g]
+        y = torch.stack(ys) + inner @ v
+    return y.permute(1, 0, 3, 2, 4).flatten(1, 2)[:, :n_tokens], s
 
 
 def wkv7_step_(r: Tensor, decay: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, s: Tensor) -> Tensor:

@@ -161,7 +161,9 @@ def _generation_2_to_5(shapes: Mapping[str, tuple[int, ...]], att: str) -> Gener
     if att + "ln_x.weight" in shapes:
         if att + "gate.weight" not in shapes:
             return Generation.V5_0
-        return Generation.V5_1 if sum(n != 1 for n in decay) <= 1 else Generation.V5_2
+        # one decay a channel (as many as the key has rows) or one a head
+        per_channel = math.prod(decay) == _dims(shapes, att + "key.weight", 2)[0]
+        return Generation.V5_2 if per_channel else Generation.V5_1
     if any(name.endswith("tiny_q.weight") for name in shapes):
         return Generation.V4A
     if att + "qq.weight" in shapes:

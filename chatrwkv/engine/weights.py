@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 LAYER_NORM_EPS = 1e-5
 _LINEAR = re.compile(r"(head|receptance|key|value|gate|output)\.weight$")
+_PER_HEAD = re.compile(r"(time_decay|time_first|time_faaaa|r_k)$")  # (H, N): a vector, folded by heads
 _FOLD_ROWS = 4096  # rows of the embedding normalised at once: 4096 x 4096 in float32 is 64 MiB
 
 
@@ -90,9 +91,9 @@ def fold_ln0(emb: Tensor, ln0: Norm) -> Tensor:
     return folded
 
 
-def is_matrix(tensor: Tensor) -> bool:
-    """Whether it is kept in the model's precision; vectors ([C], [1, 1, C]) are float32 always."""
-    return sum(n != 1 for n in tensor.shape) >= 2
+def is_matrix(name: str, tensor: Tensor) -> bool:
+    """Whether it is kept in the model's precision; vectors ([C], [1, 1, C], [H, N]) are float32 always."""
+    return sum(n != 1 for n in tensor.shape) >= 2 and not _PER_HEAD.search(name)
 
 
 def prepare(name: str, stored: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -102,7 +103,7 @@ def prepare(name: str, stored: Tensor, device: torch.device, dtype: torch.dtype)
     one token then runs along the longer side, which MKL reads 1.3 (768 x 768) to 1.7 times (65536 x 768)
     faster, at the cost of a quarter for four rows. Its shape and values are the same.
     """
-    tensor = stored.to(device, dtype if is_matrix(stored) else torch.float32, copy=True).contiguous()
+    tensor = stored.to(device, dtype if is_matrix(name, stored) else torch.float32, copy=True).contiguous()
     is_linear = _LINEAR.search(name) is not None and tensor.ndim == 2
     if is_linear and device.type == "cpu" and dtype == torch.float32 and tensor.shape[0] >= tensor.shape[1]:
         return tensor.t().contiguous().t()

@@ -24,6 +24,7 @@ from chatrwkv.errors import (
 )
 from tests import checkpoints
 from tests.checkpoints import Size
+from tests.engine.generations import CASES
 
 
 def vocabulary(n):
@@ -153,8 +154,25 @@ def test_the_loaded_weights_outlive_the_file(folder):
     assert torch.equal(loaded.model.step([1], loaded.model.blank().thaw()), want)
 
 
-def test_other_generations_and_vocabularies_are_refused_by_name(tmp_path, folder):
+def test_a_generation_without_code_is_refused_by_name(folder, tensors):
     """The user learns what the file is, not that a key is missing."""
+    torch.save(tensors | {"blocks.0.ffn.s_emb.weight": torch.zeros(300, 8)}, folder / "rwkv7-g1-tiny.pth")
+    with pytest.raises(ModelUnsupported, match="RWKV-7a model, which is not supported yet") as caught:
+        load_model(folder)
+    assert "RWKV-5.2" in caught.value.hint
+
+
+def test_every_supported_generation_loads(folder):
+    """The registry names modules and classes by string; a slip shows only here."""
+    for name, case in CASES.items():
+        torch.save(case.make(Size(2, 64, 32, 300)), folder / "rwkv7-g1-tiny.pth")
+        loaded = load_model(folder)
+        assert loaded.info.generation == case.generation.value, name
+        assert loaded.model.step([5], loaded.model.blank().thaw()).shape == (1, 300)
+
+
+def test_a_vocabulary_that_does_not_fit_is_refused(folder):
+    """Ids beyond the head would fail in the middle of a prompt."""
     (folder / "vocab.txt").unlink()
     with pytest.raises(ModelUnsupported, match="vocabulary of 300"):
         load_model(folder)

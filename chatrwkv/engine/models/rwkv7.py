@@ -32,6 +32,7 @@ from chatrwkv.engine.ops import (
     group_norm,
     last_valid,
     project,
+    real_tokens,
     token_shift,
     wkv7_scan,
     wkv7_step_,
@@ -205,9 +206,7 @@ def hidden(
     weights: Weights7, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The residual stream after the last block (B, T, C), and the new state: `forward` without the head."""
-    real = None
-    if lengths is not None:
-        real = torch.arange(token_ids.shape[1], device=token_ids.device) < lengths[:, None]  # (B, T)
+    real = real_tokens(token_ids, lengths)
     x = F.embedding(token_ids, weights.emb).to(weights.ln_out.weight.dtype)
     if weights.ln0 is not None:
         x = weights.ln0(x)
