@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import io
 import os
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chatrwkv.errors import ChatRWKVError
@@ -106,7 +108,7 @@ def new_parser(prog: str, description: str) -> argparse.ArgumentParser:
 
 
 def _refuse_likely_command(parser: argparse.ArgumentParser, message: str | None) -> None:
-    """`chatrwkv modles` is no greeting; a message of one word that is one can follow `--`."""
+    """`chatrwkv modelz` is no greeting; a message of one word that is one can follow `--`."""
     if not message or " " in message:
         return
     near = difflib.get_close_matches(message, COMMANDS, n=1, cutoff=0.8)
@@ -125,10 +127,17 @@ def _complain(message: str, hint: str) -> None:
 
 
 def _make_streams_lenient() -> None:
-    """A locale without UTF-8 must not turn a reply into a UnicodeEncodeError; pipes are always UTF-8."""
+    """A locale without UTF-8 must not turn a reply into a UnicodeEncodeError; pipes are always UTF-8.
+
+    A stream that the shell closed (`>&-`) is None in Python; what is written there goes nowhere.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 -- for good
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace", **({} if stream.isatty() else {"encoding": "utf-8"}))
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace", encoding=stream.encoding if stream.isatty() else "utf-8")
 
 
 def _silence_stdout() -> None:

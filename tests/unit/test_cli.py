@@ -76,7 +76,7 @@ def test_every_command_has_a_module_and_help(name, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["modles"], "did you mean `chatrwkv models`"),
+        (["modelz"], "did you mean `chatrwkv models`"),
         (["-m", "x", "run"], "the command comes first"),
         (["--no-such-flag"], "unrecognized arguments"),
         (["one", "two"], "unrecognized arguments: two"),
@@ -203,4 +203,19 @@ def test_python_m_runs_it():
         cwd=Path(__file__).parents[2],
     )
     assert "config_file\t" in done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("closing", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_mistake_of_the_program(closing):
+    """Python gives None for them, and `None.isatty` was the end."""
+    program = f"{sys.executable} -m chatrwkv prompts list {closing}; echo code $? >&3"
+    done = subprocess.run(
+        ["bash", "-c", f"exec 3>&1; {program}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
+    assert "code 0" in done.stdout
     assert done.stderr == ""

@@ -34,7 +34,7 @@ def loaded_after(code: str) -> set[str]:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environ
     )
     assert not done.stderr
-    return set(done.stdout.split())
+    return set(done.stdout.splitlines()[-1].split())  # a command may have printed before
 
 
 @pytest.mark.parametrize("module", TORCH_FREE)
