@@ -59,7 +59,7 @@ def test_unknown_variable_is_named_with_file_key_and_the_nearest_known(folder, o
         (GOOD.replace("{text}", "nothing"), "turns.user lacks {text}", "never be fed"),
         (GOOD.replace("{text}", "{text} {"), "single '{'", "'{{'"),
         (GOOD.replace("{text}", "} {text}"), "single '}'", "'}}'"),
-        (GOOD.replace("between", "betweem"), "turns.betweem does not exist", "'between'"),
+        (GOOD.replace("between", "betwxen"), "turns.betwxen does not exist", "'between'"),
         (GOOD.replace("title", "tilte"), "tilte does not exist", "'title'"),
         (GOOD + "[sampling]\ntop_b = 0.5\n", "sampling.top_b does not exist", "'top_p'"),
         (GOOD + "[sampling]\ntop_p = 1.5\n", "top_p is 1.5", "Correct"),
