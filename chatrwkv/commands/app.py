@@ -65,7 +65,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def open_app(args: argparse.Namespace) -> int:
     """Check what can be checked before the screen changes, then open the app."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    # Textual reads stdin and draws on stderr.
+    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise BadValue(
             "The app needs a terminal, and this is a pipe or a file.",
             hint="For pipes there is `chatrwkv run`.",
