@@ -1,4 +1,8 @@
-"""The one way a session changes its tree: commit first, then show; never on top of a stale view."""
+"""The one way a session changes its tree: commit first, then show.
+
+A view that another process made stale is built again inside the very transaction that changes the tree, so
+that no change rests on a tree that is gone and no process can starve another one.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from chatrwkv.chat.journal import Operation, rewriting, setting
 from chatrwkv.chat.rows import dump, params_to_dict
-from chatrwkv.errors import StoreError, StoreLocked
+from chatrwkv.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -16,9 +20,6 @@ if TYPE_CHECKING:
     from chatrwkv.chat.store import Store
     from chatrwkv.chat.tree import ChatId, Conversation, Node, NodeId
     from chatrwkv.engine import SamplingParams
-
-# Two people would have to click this often in the same millisecond.
-_TRIES = 20
 
 
 class Changes:
@@ -32,19 +33,19 @@ class Changes:
 
     def refresh(self, *, force: bool = False) -> None:
         """Load the chat again if anybody changed it since; what is shown stays shown as far as it still exists."""
-        if not force and self._store.revision(self._id) == self._revision:
-            return
-        self._load(keep_head=True)
+        if force or self._store.revision(self._id) != self._revision:
+            stored, self._revision = self._store.load(self._id)
+            self.view = self._merged(stored)
 
-    def _load(self, *, keep_head: bool) -> None:
-        shown, old_path = self.view.shown, self.view.path()
-        view, self._revision = self._store.load(self._id)
-        view = view.with_nodes([node for node in list(self._fresh.values()) if node.id in view.nodes])
-        if keep_head:
-            known = {p: c for p, c in shown.items() if c in view.nodes}
-            head = next(node.id for node in reversed(old_path) if node.id in view.nodes)
-            view = replace(view, shown={**view.shown, **known}).with_head(head)
-        self.view = view
+    def _merged(self, stored: Conversation) -> Conversation:
+        """What is stored, with what only this view knows: newer texts, and the place on the screen."""
+        shown = {p: c for p, c in self.view.shown.items() if c in stored.nodes}
+        head = next(node.id for node in reversed(self.view.path()) if node.id in stored.nodes)
+        return replace(self._freshened(stored), shown={**stored.shown, **shown}).with_head(head)
+
+    def _freshened(self, stored: Conversation) -> Conversation:
+        # A copy of the values: the writing thread takes out what it has stored.
+        return stored.with_nodes([node for node in list(self._fresh.values()) if node.id in stored.nodes])
 
     # -- what the database does not have yet --------------------------------------------------------------
 
@@ -128,17 +129,16 @@ class Changes:
     def _commit(
         self, build: Callable[[Conversation], tuple[Operation, Conversation]], *, full: bool = False
     ) -> None:
-        for _ in range(_TRIES):
-            self.refresh()
-            operation, after = build(self.view)
-            done = self._store.apply(self._id, operation, revision=self._revision, full=full).result()
-            if done is not None:
-                before, self.view, self._revision = self.view, after, done
-                self._save_shown(before)
-                return
-        raise StoreLocked(
-            "Another window changes this chat all the time.", hint="Close it there, then try again."
-        )
+        before = [self.view]
+
+        def on_stored(stored: Conversation | None) -> tuple[Operation, Conversation]:
+            if stored is not None:
+                before[0] = self._merged(stored)
+            return build(before[0])
+
+        revision, after = self._store.apply(self._id, self._revision, on_stored, full=full).result()
+        self.view, self._revision = after, revision
+        self._save_shown(before[0])
 
     # -- steps of undo ------------------------------------------------------------------------------------
 
@@ -152,7 +152,8 @@ class Changes:
 
     def _step(self, label: str | None) -> str | None:
         if label is not None:
-            self._load(keep_head=False)
+            stored, self._revision = self._store.load(self._id)
+            self.view = self._freshened(stored)
         return label
 
     # -- what is no step of undo --------------------------------------------------------------------------

@@ -75,36 +75,12 @@ class Reader:
             StoreError: there is no such chat, or it is damaged.
         """
         with naming_errors(self.path):
-            reader = self._connection()
-            reader.execute("BEGIN")  # one view over all three queries
+            connection = self._connection()
+            connection.execute("BEGIN")  # one view over all queries
             try:
-                chat = reader.execute("SELECT * FROM chats WHERE id = ?", (chat_id,)).fetchone()
-                rows = reader.execute(
-                    "SELECT * FROM nodes WHERE chat = ? AND hidden = 0 ORDER BY seq", (chat_id,)
-                ).fetchall()
-                ids = reader.execute(
-                    "SELECT t.node, t.dialect, t.ids FROM nodes n JOIN node_tokens t ON t.node = n.id"
-                    " WHERE n.chat = ? AND n.hidden = 0",
-                    (chat_id,),
-                ).fetchall()
+                return read_conversation(connection, chat_id)
             finally:
-                reader.execute("COMMIT")
-        if chat is None:
-            raise StoreError(f"There is no chat {chat_id}.", hint="Choose one from the list of chats.")
-        tokens: dict[NodeId, dict[str, tuple[int, ...]]] = {}
-        for node_id, dialect, blob in ids:
-            tokens.setdefault(node_id, {})[dialect] = unpack_ids(blob)
-        conversation = Conversation.build(
-            chat_id,
-            chat["title"],
-            [node_from_row(row, tokens.get(row["id"], {})) for row in rows],
-            head=chat["head"],
-            shown={row["id"]: row["shown"] for row in rows if row["shown"]},
-            template=chat["template"],
-            thinking=chat["thinking"],
-            params=params_from_dict(json.loads(chat["params"])) if chat["params"] else None,
-        )
-        return conversation, chat["revision"]
+                connection.execute("COMMIT")
 
     def revision(self, chat_id: ChatId) -> int:
         """How often the chat was changed, by any process; -1 when it is gone."""
@@ -145,3 +121,40 @@ class Reader:
             with self._lock:
                 self._all.append(connection)
         return connection
+
+
+def read_conversation(connection: sqlite3.Connection, chat_id: ChatId) -> tuple[Conversation, int]:
+    """A conversation and its revision, inside a transaction.
+
+    Raises:
+        StoreError: there is no such chat, or it is damaged.
+    """
+    chat = connection.execute("SELECT * FROM chats WHERE id = ?", (chat_id,)).fetchone()
+    if chat is None:
+        raise no_such_chat(chat_id)
+    rows = connection.execute(
+        "SELECT * FROM nodes WHERE chat = ? AND hidden = 0 ORDER BY seq", (chat_id,)
+    ).fetchall()
+    tokens: dict[NodeId, dict[str, tuple[int, ...]]] = {}
+    for node_id, dialect, blob in connection.execute(
+        "SELECT t.node, t.dialect, t.ids FROM nodes n JOIN node_tokens t ON t.node = n.id"
+        " WHERE n.chat = ? AND n.hidden = 0",
+        (chat_id,),
+    ):
+        tokens.setdefault(node_id, {})[dialect] = unpack_ids(blob)
+    conversation = Conversation.build(
+        chat_id,
+        chat["title"],
+        [node_from_row(row, tokens.get(row["id"], {})) for row in rows],
+        head=chat["head"],
+        shown={row["id"]: row["shown"] for row in rows if row["shown"]},
+        template=chat["template"],
+        thinking=chat["thinking"],
+        params=params_from_dict(json.loads(chat["params"])) if chat["params"] else None,
+    )
+    return conversation, chat["revision"]
+
+
+def no_such_chat(chat_id: ChatId) -> StoreError:
+    """What is said when a chat does not exist."""
+    return StoreError(f"There is no chat {chat_id}.", hint="Choose one from the list of chats.")

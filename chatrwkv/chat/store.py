@@ -13,7 +13,7 @@ from chatrwkv.chat import journal
 from chatrwkv.chat.backup import backup_daily, backup_to, move_aside
 from chatrwkv.chat.database import check, connect, naming_errors
 from chatrwkv.chat.migrations import migrate
-from chatrwkv.chat.reader import Reader
+from chatrwkv.chat.reader import Reader, no_such_chat, read_conversation
 from chatrwkv.chat.rows import dump, node_columns, params_to_dict
 from chatrwkv.chat.tree import ChatId, Conversation, Node, NodeId, NodeStatus
 from chatrwkv.chat.writer import Writer
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from chatrwkv.chat.backup import DatabaseMoved
     from chatrwkv.chat.journal import Operation
     from chatrwkv.chat.vault import Stored
+
+    Build = Callable[[Conversation | None], tuple[Operation, Conversation]]
 
 
 class Store(Reader):
@@ -130,26 +132,26 @@ class Store(Reader):
     # -- changes ------------------------------------------------------------------------------------------
 
     def apply(
-        self, chat_id: ChatId, operation: Operation, *, revision: int | None = None, full: bool = False
-    ) -> Future[int | None]:
-        """Do and log an operation.
+        self, chat_id: ChatId, revision: int, build: Build, *, full: bool = False
+    ) -> Future[tuple[int, Conversation]]:
+        """Do and log an operation, on top of what is stored and nothing else.
 
         Args:
             chat_id: the chat.
-            operation: what to do.
-            revision: what the caller's view rests on; None does not care.
+            revision: what the caller's view rests on.
+            build: makes the operation and the tree after it; gets the stored tree if that view is stale,
+                else None. Runs on the writing thread while no other process can write.
             full: wait for the disk (what a user typed).
 
         Returns:
-            The new revision, or None when the view is stale and nothing was done.
+            The new revision, and the tree after it.
         """
 
-        def work(connection: sqlite3.Connection) -> int | None:
-            now = _revision(connection, chat_id)
-            if revision is not None and now != revision:
-                return None
+        def work(connection: sqlite3.Connection) -> tuple[int, Conversation]:
+            is_stale = _revision(connection, chat_id) != revision
+            operation, after = build(read_conversation(connection, chat_id)[0] if is_stale else None)
             journal.record(connection, chat_id, operation)
-            return _bump(connection, chat_id)
+            return _bump(connection, chat_id), after
 
         return self._writer.submit(work, full=full)
 
@@ -308,7 +310,7 @@ def _nothing(_: object) -> None:
 def _revision(connection: sqlite3.Connection, chat_id: ChatId) -> int:
     row = connection.execute("SELECT revision FROM chats WHERE id = ?", (chat_id,)).fetchone()
     if row is None:
-        raise StoreError(f"There is no chat {chat_id}.", hint="Choose one from the list of chats.")
+        raise no_such_chat(chat_id)
     return int(row[0])
 
 

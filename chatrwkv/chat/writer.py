@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import sqlite3
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from chatrwkv.chat.database import naming_errors, transaction
 from chatrwkv.errors import StoreError
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable
     from pathlib import Path
 
@@ -78,7 +78,8 @@ class Writer:
             try:
                 result = self._do(task)
             except StoreError as error:
-                self.problem = error
+                if isinstance(error.__cause__, sqlite3.Error):  # else it is about the request, not the disk
+                    self.problem = error
                 task.future.set_exception(error)
             except Exception as error:  # noqa: BLE001 -- the top of a thread: the caller gets it, the log keeps it
                 _log.exception("a write failed")
