@@ -23,7 +23,7 @@ import torch
 from chatrwkv.engine import LoadedModel, load_model
 from training import export, fast7, folders
 from training.chatting import Answer, reply, talk
-from training.corpus import PAD
+from training.corpus import PAD, plain_texts
 from training.train import Arrays, load_rows
 from training.vocab import Vocabulary
 
@@ -185,8 +185,6 @@ def evaluate(folder: Path, tests: Mapping[str, Arrays], texts: Iterable[str] = (
 
 def main() -> None:
     """The command."""
-    from training.corpus import plain_texts
-
     parser = argparse.ArgumentParser(
         prog="python -m training.evaluate", description=__doc__.split("\n", 1)[0]
     )

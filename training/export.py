@@ -45,6 +45,7 @@ def write_model(folder: Path, weights: Mapping[str, Tensor], vocab: Path) -> int
     save_file(prepared(weights), target, metadata={"format": "pt", "name": folder.name})
     if vocab.resolve() != (folder / "vocab.txt").resolve():
         shutil.copyfile(vocab, folder / "vocab.txt")
+    target.chmod(0o644)  # safetensors leaves it readable by its owner only
     size = target.stat().st_size
     if size > MAX_BYTES:
         raise ValueError(f"{target} has {size} bytes; at most {MAX_BYTES} go into the repository")
@@ -66,14 +67,27 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=folders.RUN / "best.pt")
     parser.add_argument("--vocab", type=Path, default=folders.VOCABULARY)
     parser.add_argument("--results", type=Path, help="results.json of training.evaluate, for the card")
+    parser.add_argument(
+        "--facts", type=Path, help="json: tokens by source, and lines on the run, for the card"
+    )
     parser.add_argument("--out", type=Path, default=folders.BUILTIN / folders.NAME)
     options = parser.parse_args()
     weights = load_weights(options.weights)
     size = write_model(options.out, weights, options.vocab)
-    results = json.loads(options.results.read_text(encoding="utf-8")) if options.results else {}
-    n_params = sum(t.numel() for t in prepared(weights).values())
-    (options.out / "CARD.md").write_text(card.render(options.out.name, n_params, results), encoding="utf-8")
-    print(f"{options.out.name}: {n_params / 1e6:.2f} M parameters, {size / 1e6:.1f} MB")
+    results, facts = (
+        json.loads(path.read_text(encoding="utf-8")) if path else {}
+        for path in (options.results, options.facts)
+    )
+    shape = {
+        "name": options.out.name,
+        "n_params": sum(t.numel() for t in prepared(weights).values()),
+        "layers": 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("blocks.")),
+        "width": weights["emb.weight"].shape[1],
+        "n_vocab": weights["emb.weight"].shape[0],
+        "megabytes": size / 1e6,
+    }
+    (options.out / "CARD.md").write_text(card.render(shape, results, facts), encoding="utf-8")
+    print(f"{options.out.name}: {shape['n_params'] / 1e6:.2f} M parameters, {size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":
