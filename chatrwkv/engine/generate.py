@@ -105,17 +105,16 @@ class ReplyText:
 
     Args:
         stops: the stop strings.
-        before: bytes of the reply that this one goes on from; a stop string or a character may span the
-            border, but what was shown of it cannot be taken back.
+        before: the reply that this one goes on from; a stop string may span the border, but what was
+            shown of it cannot be taken back.
     """
 
-    def __init__(self, stops: Sequence[str], before: bytes = b"") -> None:
+    def __init__(self, stops: Sequence[str], before: str = "") -> None:
         self._utf8 = Utf8Stream()
         self._stops = StopMatcher(stops)
-        shown = self._utf8.feed(before)
         # A whole stop string in the old text was kept then, and a new setting does not change that.
         longest = max(map(len, stops), default=0)
-        if longest and self._stops.feed(shown[-longest:])[1] is not None:
+        if longest and self._stops.feed(before[-longest:])[1] is not None:
             self._stops = StopMatcher(stops)
         self._n_border = len(self._stops.held)
         self.n_in = self._n_border
@@ -163,7 +162,6 @@ class _Hold:
     snapshot: Snapshot
     n_ids: int
     n_chars: int
-    pending: bytes
 
 
 class Reply:
@@ -181,7 +179,7 @@ class Reply:
         self._sampler = Sampler(params, n_vocab, banned, weightless_ids(tokenizer))
         for token_id in request.penalise:
             self._sampler.accept(token_id)
-        before = b"".join(map(tokenizer.bytes_of, request.penalise))
+        before = tokenizer.decode(request.penalise)
         self._text = ReplyText((*request.stops, *params.stop), before)
         self._position = request.start_position
         self._max_tokens = params.max_tokens
@@ -218,7 +216,7 @@ class Reply:
             self._hold = None
         elif self._hold is None or (self._text.n_out >= n_before and not pending_before):
             # All that came before this token is certain, so nothing will ever be cut before it.
-            self._hold = _Hold(self._snapshot(freeze), len(self._ids), n_before, pending_before)
+            self._hold = _Hold(self._snapshot(freeze), len(self._ids), n_before)
         self._ids.append(picked.id)
         self.stats = replace(self.stats, reply_tokens=self.stats.reply_tokens + 1)
         self.outlet.put(Token(text, picked.id, picked.logprob, picked.top))
@@ -267,7 +265,7 @@ class Reply:
         """Go back to the last kept byte: shorten the ids, and find or make the state after them."""
         tokenizer = self._loaded.tokenizer
         pieces = [tokenizer.bytes_of(token_id) for token_id in self._ids[hold.n_ids :]]
-        n_whole, part = cut(pieces, hold.pending, self._text.n_out - hold.n_chars)
+        n_whole, part = cut(pieces, self._text.n_out - hold.n_chars)
         while n_whole and not _is_utf8(part):
             n_whole -= 1  # the part begins inside a character: encode the token before it, too
             part = pieces[n_whole] + part
@@ -277,23 +275,23 @@ class Reply:
         return reread(self._loaded.model, hold.snapshot, again)
 
 
-def cut(pieces: Sequence[bytes], pending: bytes, n_chars: int) -> tuple[int, bytes]:
+def cut(pieces: Sequence[bytes], n_chars: int) -> tuple[int, bytes]:
     """How many whole pieces, and which beginning of the next one, make the first `n_chars` characters.
 
     Args:
-        pieces: bytes of tokens.
-        pending: the beginning of a character before them.
+        pieces: bytes of tokens, from the beginning of a character on.
         n_chars: <= 0 is none.
     """
     if n_chars <= 0:
         return 0, b""
-    stream, n = Utf8Stream(pending), 0
+    stream, n = Utf8Stream(), 0
     for at, piece in enumerate(pieces):
         for end in range(1, len(piece) + 1):
             n += len(stream.feed(piece[end - 1 : end]))
             if n >= n_chars:
-                # A byte that shows two characters has shown that those before it were no character.
-                kept = piece[: end - (n > n_chars)]
+                # A byte that proves those before it to be no character may be a character itself (two at
+                # once), or begin one.
+                kept = piece[: end - (n > n_chars) - len(stream.pending)]
                 return (at + 1, b"") if kept == piece else (at, kept)
     return len(pieces), b""
 

@@ -181,7 +181,9 @@ def test_stop_strings_of_the_settings_count_too():
         (["é".encode()[:1], "é".encode()[1:] + b"x"], 1, (1, b"\xa9")),
         ([b"\xe4", b"\n"], 1, (1, b"")),
         ([b"\xe4\n"], 1, (0, b"\xe4")),
+        ([b"\xe4", b"\xe4"], 1, (1, b"")),
+        ([b"a\xe4\xe4"], 2, (0, b"a\xe4")),
     ],
 )
 def test_cut_finds_the_byte_after_so_many_characters(pieces: list[bytes], n_chars: int, expected: object):
-    assert cut(pieces, b"", n_chars) == expected
+    assert cut(pieces, n_chars) == expected

@@ -31,10 +31,3 @@ def test_finish_replaces_half_a_character():
     stream.feed(b"ok\xf0\x9f")
     assert stream.finish() == "\ufffd"
     assert stream.finish() == ""
-
-
-def test_stream_goes_on_from_the_half_character_of_another():
-    """A continued reply whose last token ended inside a character."""
-    first = Utf8Stream()
-    first.feed("世".encode()[:2])
-    assert Utf8Stream(first.pending).feed("世".encode()[2:]) == "世"

@@ -14,9 +14,8 @@ _Utf8Decoder = codecs.getincrementaldecoder("utf-8")
 class Utf8Stream:
     """An incremental decoder; bytes that can never become UTF-8 turn into U+FFFD."""
 
-    def __init__(self, pending: bytes = b"") -> None:
+    def __init__(self) -> None:
         self._decoder = _Utf8Decoder("replace")
-        self._decoder.setstate((pending, 0))
 
     def feed(self, raw: bytes) -> str:
         """The characters that are complete now."""
