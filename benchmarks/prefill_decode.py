@@ -66,7 +66,7 @@ class Package:
 
     name = "rwkv package"
 
-    def __init__(self, path, threads, is_v7):
+    def __init__(self, path, threads, *, is_v7):
         environment = os.environ | {
             "RWKV_V7_ON": str(int(is_v7)),
             "RWKV_JIT_ON": "1",  # its own default, and its fastest on the CPU
@@ -157,7 +157,7 @@ def main():
     tensors = getattr(checkpoints, f"rwkv{options.gen}")(SHAPES[options.shape])
     with tempfile.TemporaryDirectory() as folder:
         torch.save(tensors, Path(folder) / "model.pth")
-        package = Package(Path(folder) / "model", options.threads, options.gen == "7")
+        package = Package(Path(folder) / "model", options.threads, is_v7=options.gen == "7")
         print(
             f"RWKV-{options.gen} {options.shape} {SHAPES[options.shape]}, fp32, {options.threads} thread(s), tok/s"
         )

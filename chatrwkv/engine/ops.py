@@ -113,22 +113,11 @@ def wkv4_scan(
         y (B, T, C) and the new carry.
     """
     n_tokens = k.shape[1]
-    n = math.isqrt(n_tokens - 1) + 1
-    padding = -n_tokens % n
-    keep = torch.ones(k.shape[:2], dtype=torch.bool, device=k.device) if real is None else real
-    k = torch.where(keep[..., None], k, ABSENT_4)
-    decay = keep[..., None].to(k.dtype) * w
-    k = F.pad(k, (0, 0, 0, padding), value=ABSENT_4)
-    v, decay = F.pad(v, (0, 0, 0, padding)), F.pad(decay, (0, 0, 0, padding))
-    k, v, decay = (x.reshape(x.shape[0], -1, n, x.shape[-1]) for x in (k, v, decay))  # (B, G, n, C)
-
-    aa, bb, pp = (
-        torch.zeros_like(k[:, :, 0]),
-        torch.zeros_like(k[:, :, 0]),
-        torch.full_like(k[:, :, 0], NOTHING_4),
-    )
+    k, v, decay = _chunks4(k, v, w, real, math.isqrt(n_tokens - 1) + 1)
+    aa = bb = torch.zeros_like(k[:, :, 0])
+    pp = torch.full_like(aa, NOTHING_4)
     own = []  # what each token finds of its own chunk
-    for t in range(n):
+    for t in range(k.shape[2]):
         own.append((aa, bb, pp))
         aa, bb, pp = wkv4_step(k[:, :, t], v[:, :, t], decay[:, :, t], aa, bb, pp)
     total = decay.sum(2)
@@ -143,6 +132,18 @@ def wkv4_scan(
     e_old, e_own, e_now = (old_pp - q).exp(), (pp - q).exp(), (u + k - q).exp()
     y = (e_old * old_aa + e_own * aa + e_now * v) / (e_old * old_bb + e_own * bb + e_now)
     return y.flatten(1, 2)[:, :n_tokens], carry
+
+
+def _chunks4(k: Tensor, v: Tensor, w: Tensor, real: Tensor | None, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    """k, v and the log decay of each token, (B, G, n, C); padding has no key and does not decay."""
+    decay = w.expand_as(k)
+    if real is not None:
+        k = torch.where(real[..., None], k, ABSENT_4)
+        decay = decay * real[..., None]
+    padding = (0, 0, 0, -k.shape[1] % n)
+    k, v, decay = F.pad(k, padding, value=ABSENT_4), F.pad(v, padding), F.pad(decay, padding)
+    shape = (k.shape[0], -1, n, k.shape[-1])
+    return k.reshape(shape), v.reshape(shape), decay.reshape(shape)
 
 
 def _merge4(
