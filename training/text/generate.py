@@ -5,7 +5,13 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
-from training.text import generate_arithmetic, generate_facts, generate_memory, generate_stories
+from training.text import (
+    generate_arithmetic,
+    generate_facts,
+    generate_memory,
+    generate_stories,
+    generate_topics,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,10 +19,11 @@ if TYPE_CHECKING:
     from training.text.library import Dialogue
 
 SHARES = (
-    (generate_arithmetic.dialogues, 0.28),
-    (generate_facts.dialogues, 0.32),
-    (generate_memory.dialogues, 0.28),
+    (generate_arithmetic.dialogues, 0.26),
+    (generate_facts.dialogues, 0.28),
+    (generate_memory.dialogues, 0.26),
     (generate_stories.dialogues, 0.12),
+    (generate_topics.dialogues, 0.08),
 )
 
 
