@@ -122,7 +122,7 @@ def test_reader_that_leaves_ends_the_run_quietly(model, endless):
 
 @pytest.mark.parametrize(("last", "code"), [("head -c 10", "141"), ("cat", "0")])
 def test_shell_pipeline_ends_as_a_shell_expects(model, endless, last, code):
-    run = " ".join(command("run", "-m", model, "-t", endless, "--max-tokens", "3000", "--safe", "hi"))
+    run = " ".join(command("run", "-m", model, "-t", endless, "--max-tokens", "1000", "--safe", "hi"))
     program = f"{run} | {last} > /dev/null; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(
         ["bash", "-c", program],
