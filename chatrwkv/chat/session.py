@@ -33,6 +33,7 @@ _RETRY_SAVE_S = 2.0
 _LOOK_ELSEWHERE_S = 1.0
 _SETTLE_S = 1.0
 _TITLE_CHARS = 60
+_FORKED = " (fork)"
 
 
 class ChatSession(SessionView):
@@ -172,13 +173,14 @@ class ChatSession(SessionView):
                 self._save(node)
         if self.is_open_elsewhere and now - self._looked_s > _LOOK_ELSEWHERE_S:
             self._looked_s = now
-            self._changes.refresh(force=self._streams_elsewhere())
+            self._look_elsewhere()
         return self.conversation is not before
 
     def fork(self, node_id: NodeId | None = None, title: str = "") -> ChatId:
         """Copy the path to `node_id` into a new chat that shares its states; this chat stays as it is."""
         at = self.node(node_id or self.head)
-        made, renamed = self.conversation.copy_path(at.id, title or self.title)
+        mark = "" if self.title.endswith(_FORKED) or not self.title else _FORKED
+        made, renamed = self.conversation.copy_path(at.id, title or self.title + mark)
         for node in list(made.nodes.values()):
             if node.status is NodeStatus.STREAMING:
                 made = made.with_node(replace(node, status=NodeStatus.STOPPED))
@@ -278,10 +280,14 @@ class ChatSession(SessionView):
             reply.attach(job)
         return replies
 
-    def _streams_elsewhere(self) -> bool:
+    def _look_elsewhere(self) -> None:
+        if self._take_lock():  # the other process has ended, perhaps in the middle of a reply
+            self._changes.refresh(force=True)
+            return
         own = {reply.node_id for reply in self._replies}
         nodes = self.conversation.nodes.values()
-        return any(node.status is NodeStatus.STREAMING and node.id not in own for node in nodes)
+        streams = any(node.status is NodeStatus.STREAMING and node.id not in own for node in nodes)
+        self._changes.refresh(force=streams)
 
     def _settle(self, replies: Sequence[Reply]) -> None:
         """End these replies and wait until their last commit is queued."""
@@ -302,7 +308,8 @@ class ChatSession(SessionView):
 
     def keep_text(self, node_id: NodeId, text: str) -> None:
         """Save a reply's text so far."""
-        self._changes.overlay(replace(self.node(node_id), text=text))
+        if node_id in self.conversation.nodes:  # another window may have deleted the branch meanwhile
+            self._changes.overlay(replace(self.node(node_id), text=text))
         self._around.store.update_text(node_id, text)
 
     def keep_prompt(

@@ -24,20 +24,27 @@ class SessionView:
 
     def __init__(self, around: Surroundings, chat_id: ChatId) -> None:
         self._around = around
-        self._lock = around.locks.take(chat_id)
-        if self._lock:
-            around.store.stop_interrupted(chat_id).result()
+        self._id = chat_id
+        self._lock = False
+        self._take_lock()
         self._changes = Changes(around.store, chat_id)
         self._replies: list[Reply] = []
         self._unsaved: dict[NodeId, Node] = {}
         self._counted: tuple[Conversation | None, str, int] = (None, "", 0)
+
+    def _take_lock(self) -> bool:
+        """Whether the chat is ours; what a crash left streaming is stopped then."""
+        self._lock = self._around.locks.take(self._id)
+        if self._lock:
+            self._around.store.stop_interrupted(self._id).result()
+        return self._lock
 
     # -- looking ------------------------------------------------------------------------------------------
 
     @property
     def id(self) -> ChatId:
         """The chat's id."""
-        return self.conversation.id
+        return self._id
 
     @property
     def conversation(self) -> Conversation:

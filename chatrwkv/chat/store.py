@@ -14,6 +14,7 @@ from chatrwkv.chat.backup import backup_daily, backup_to, move_aside
 from chatrwkv.chat.database import check, connect, naming_errors
 from chatrwkv.chat.migrations import migrate
 from chatrwkv.chat.reader import Reader, no_such_chat, read_conversation
+from chatrwkv.chat.restore import take_over
 from chatrwkv.chat.rows import dump, node_columns, params_to_dict
 from chatrwkv.chat.tree import ChatId, Conversation, Node, NodeId, NodeStatus
 from chatrwkv.chat.writer import Writer
@@ -90,6 +91,14 @@ class Store(Reader):
     def backup_daily(self) -> Future[Path | None]:
         """Make today's copy in the background unless it exists."""
         return self._writer.submit(lambda c: backup_daily(c, self.backups), in_transaction=False)
+
+    def take_over(self, backup: Path) -> Future[int]:
+        """Add everything of a backup that is not here; returns how many chats came.
+
+        Raises:
+            StoreError: the backup cannot be read.
+        """
+        return self._writer.submit(lambda c: take_over(c, backup, self.backups), in_transaction=False)
 
     # -- chats --------------------------------------------------------------------------------------------
 

@@ -93,7 +93,7 @@ class Vault:
         self._pins: Counter[str] = Counter()
         self._disk: OrderedDict[str, int] = OrderedDict()  # key to bytes, used least recently first
         self._unwritten: dict[str, Snapshot] = {}
-        self._writes: queue.SimpleQueue[_Write | threading.Event | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[_Write | Callable[[], object] | None] = queue.SimpleQueue()
         self.problem: ChatRWKVError | None = None
         """Why the last file could not be written; None once one could."""
         self._scan()
@@ -156,7 +156,7 @@ class Vault:
             if durable:
                 self._unwritten[key] = snapshot
         if durable:
-            self._writes.put(_Write(snapshot, after, saved))
+            self._tasks.put(_Write(snapshot, after, saved))
 
     def discard(self, fingerprint: str, chain: str, why: Exception) -> None:
         """Never use this one again: the model refused it."""
@@ -189,13 +189,17 @@ class Vault:
     def flush(self) -> None:
         """Wait until everything put so far is on disk or has failed."""
         done = threading.Event()
-        self._writes.put(done)
+        self._tasks.put(done.set)
         done.wait()
 
     def close(self) -> None:
         """Write what is queued and end the thread."""
-        self._writes.put(None)
+        self._tasks.put(None)
         self._thread.join()
+
+    def sweep_later(self, linked: Callable[[], Iterable[str]]) -> None:
+        """`sweep` on the writing thread, which also asks what is linked: it takes a while with many files."""
+        self._tasks.put(lambda: self.sweep(linked()))
 
     def sweep(self, linked: Iterable[str]) -> int:
         """Remove files that no message holds and that are older than a day, and leftovers of crashes.
@@ -278,30 +282,35 @@ class Vault:
             self._disk.pop(key, None)
 
     def _run(self) -> None:
-        while (task := self._writes.get()) is not None:
-            if isinstance(task, threading.Event):
-                task.set()
-                continue
-            key = key_of(task.snapshot.fingerprint, task.snapshot.chain)
+        while (task := self._tasks.get()) is not None:
             try:
-                self._write(key, task)
+                if isinstance(task, _Write):
+                    self._write(task)
+                    self.problem = None
+                else:
+                    task()
             except ChatRWKVError as error:
                 self.problem = error
-                _log.warning("state %s was not written: %s", key, error)
+                _log.warning("a state was not written: %s", error)
             except Exception as error:  # noqa: BLE001 -- the top of a thread; a cache must not end the program
                 self.problem = StateError(f"A state could not be written ({error}).")
-                _log.warning("state %s was not written", key, exc_info=True)
-            else:
-                self.problem = None
-            finally:
-                with self._lock:
-                    self._unwritten.pop(key, None)
+                _log.warning("a state was not written", exc_info=True)
 
-    def _write(self, key: str, task: _Write) -> None:
+    def _write(self, task: _Write) -> None:
+        key = key_of(task.snapshot.fingerprint, task.snapshot.chain)
+        try:
+            self._save(key, task)
+        finally:
+            with self._lock:
+                self._unwritten.pop(key, None)
+
+    def _save(self, key: str, task: _Write) -> None:
         if task.after is not None:
             task.after.result(_COMMIT_S)
         snapshot, path = task.snapshot, self._path(key)
-        if not path.exists():
+        if path.exists():
+            os.utime(path)  # a sweep goes by age
+        else:
             private_dir(self._folder)
             save_state(path, snapshot, {})
         size = path.stat().st_size

@@ -17,6 +17,7 @@ from chatrwkv.chat.surroundings import Surroundings
 from chatrwkv.chat.template import load_templates
 from chatrwkv.chat.tree import ChatId, Conversation
 from chatrwkv.chat.vault import Vault, VaultUsage
+from chatrwkv.errors import StoreError
 
 if TYPE_CHECKING:
     from chatrwkv.chat.backup import DatabaseMoved
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from chatrwkv.chat.template import Templates
     from chatrwkv.config import Settings
     from chatrwkv.engine import EngineThread, Job, ModelInfo
-    from chatrwkv.errors import StoreError
     from chatrwkv.paths import Paths
 
 _log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class Workspace:
         made.damage = damage
         if damage is None:
             store.backup_daily()
-            made._vault.sweep(store.linked_places())
+            made._vault.sweep_later(store.linked_places)
         return made
 
     def close(self) -> None:
@@ -273,6 +273,20 @@ class Workspace:
     def integrity(self) -> list[str]:
         """What a thorough check of the database finds; empty is good."""
         return self._store.integrity()
+
+    def restore_backup(self, backup: Path | None = None) -> int:
+        """Bring back the chats of a backup, beside those that are there; returns how many came.
+
+        Args:
+            backup: the file; what `damage` offers unless given.
+
+        Raises:
+            StoreError: there is no backup, or it cannot be read.
+        """
+        offered = backup or (self.damage.backup if self.damage else None)
+        if offered is None:
+            raise StoreError("There is no backup to restore.", hint="Name a file of the backups folder.")
+        return self._store.take_over(offered).result()
 
     def backup(self, label: str = "by-hand") -> Path:
         """Copy the database into the backups folder."""
