@@ -39,7 +39,10 @@ if TYPE_CHECKING:
     from chatrwkv.engine.tokens.tokenizer import Tokenizer
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# Up to this size float32 is kept on the CPU: it is exact, as fast, and costs 1.2 GB at most.
+# Formats of the native path, with bytes a weight; the torch path serves in bf16 while there is none.
+QUANTISED = {"int8": 8.25 / 8, "int4": 4.25 / 8}
+# Up to this size float32 is kept on the CPU: exact, and 1.2 GB at most. With bf16 instructions in the CPU,
+# bf16 decodes 1.3 times and prefills 3 times as fast (L12 C768), but not every CPU has them.
 _SMALL_PARAMS = 300_000_000
 
 _WORLD_HEAD = 65_536  # rows of the head of every World model; 65,529 of them have an entry
@@ -134,7 +137,7 @@ def load_model(
     Args:
         path: a .pth or .safetensors file, or a folder.
         device: auto, cpu, cuda, cuda:N.
-        dtype: auto, fp32, bf16, fp16: of the matrices; states and vectors are always float32.
+        dtype: auto, fp32, bf16, fp16, int8, int4: of the matrices; states and vectors are always float32.
         progress: called with (bytes done, bytes in all) after each tensor.
         cancelled: asked after each tensor.
 
@@ -150,10 +153,18 @@ def load_model(
     name = path.name if path.is_dir() else path.stem
     tokenizer = _tokenizer(spec.n_vocab, _vocabulary_beside(file))
     place = choose_device(device)
-    kind = choose_dtype(dtype, place, spec.n_params)
-    _check_memory(name, checkpoint, place, kind)
-    tensors = _read(checkpoint, place, DTYPES[kind], progress, cancelled)
-    model: Model = family(spec, tensors)
+    native = kernels.library() if place.type == "cpu" and spec.generation is Generation.V7 else None
+    kind = choose_dtype(
+        dtype, place, spec.n_params, is_exact_in_bf16=native is not None and spec.dtype == "bf16"
+    )
+    _check_memory(name, checkpoint, place, kind, is_native=native is not None)
+    if native is not None:
+        model = _load_native(checkpoint, spec, kind, native, progress, cancelled)
+    else:
+        tensors = _read(checkpoint, place, DTYPES["bf16" if kind in QUANTISED else kind], progress, cancelled)
+        model = family(spec, tensors)
+        if place.type == "cpu" and spec.generation is Generation.V7:
+            model = import_module("chatrwkv.engine.models.native7").SwitchingRWKV7(model, kind)
     info = ModelInfo(
         name=name,
         path=str(path),
@@ -239,8 +250,12 @@ def choose_device(device: str) -> torch.device:
     return torch.device("cuda", index)
 
 
-def choose_dtype(dtype: str, device: torch.device, n_params: int) -> str:
-    """One of `DTYPES`: by measure for `auto`.
+def choose_dtype(dtype: str, device: torch.device, n_params: int, *, is_exact_in_bf16: bool = False) -> str:
+    """One of `DTYPES` or `QUANTISED`: by measure for `auto`.
+
+    Args:
+        is_exact_in_bf16: the file holds bf16 and the path that will run it computes in float32, so that
+            more bits would only cost time.
 
     Raises:
         BadValue: unknown, or not possible on the device.
@@ -248,9 +263,13 @@ def choose_dtype(dtype: str, device: torch.device, n_params: int) -> str:
     if dtype == "auto":
         if device.type == "cuda":
             return "fp16"
-        return "fp32" if n_params <= _SMALL_PARAMS else "bf16"
-    if dtype not in DTYPES:
-        raise BadValue(f"There is no precision {dtype!r}.", hint=f"Use auto, {', '.join(DTYPES)}.")
+        return "fp32" if n_params <= _SMALL_PARAMS and not is_exact_in_bf16 else "bf16"
+    if dtype not in DTYPES and dtype not in QUANTISED:
+        raise BadValue(
+            f"There is no precision {dtype!r}.", hint=f"Use auto, {', '.join([*DTYPES, *QUANTISED])}."
+        )
+    if dtype in QUANTISED and device.type != "cpu":
+        raise BadValue(f"{dtype} needs the CPU.", hint=f"Use fp16 or bf16 on {device}.")
     if dtype == "fp16" and device.type == "cpu":
         raise BadValue("fp16 needs a CUDA device.", hint="Use fp32 or bf16 on the CPU.")
     return dtype
