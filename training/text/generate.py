@@ -11,6 +11,7 @@ from training.text import (
     generate_memory,
     generate_stories,
     generate_topics,
+    generate_visits,
 )
 
 if TYPE_CHECKING:
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
     from training.text.library import Dialogue
 
 SHARES = (
-    (generate_arithmetic.dialogues, 0.26),
-    (generate_facts.dialogues, 0.28),
-    (generate_memory.dialogues, 0.26),
+    (generate_arithmetic.dialogues, 0.25),
+    (generate_facts.dialogues, 0.25),
+    (generate_memory.dialogues, 0.24),
     (generate_stories.dialogues, 0.12),
     (generate_topics.dialogues, 0.08),
+    (generate_visits.dialogues, 0.06),
 )
 
 

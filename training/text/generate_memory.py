@@ -49,6 +49,17 @@ def recall_two(rng: Random) -> Dialogue:
     return said(*texts)
 
 
+def told_name(rng: Random, name: str) -> Dialogue:
+    """The person says their name."""
+    slots = {"x": name, "X": name}
+    return said(_fill(rng, MEMORIES[0][1].told, slots), _fill(rng, MEMORIES[0][1].noted, slots))
+
+
+def asked_name(rng: Random, name: str) -> Dialogue:
+    """The person asks for the name that they said."""
+    return said(*_question(rng, MEMORIES[0][1], {"x": name, "X": name}))
+
+
 def not_told(rng: Random) -> Dialogue:
     """A question for something that was never said: the honest answer."""
     (told, slots), (asked, others) = _drawn(rng), _drawn(rng)
