@@ -98,7 +98,7 @@ class Catalog:
         if named:
             return named[0]
         path = Path(text).expanduser()
-        if os.sep in text or path.exists():
+        if text and (os.sep in text or path.exists()):
             if path.exists():
                 return _entry(path.absolute(), "path")
             raise ModelNotFound(f"There is no file {path}.", hint="Check the path.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from chatrwkv.paths import private_dir
@@ -50,6 +51,7 @@ class ChatLocks:
 
     def _lock(self, chat_id: ChatId, *, take: bool) -> None:
         if fcntl is not None:
-            # 60 bits of the id: a byte that nobody else means, far behind the end of an empty file.
+            # 60 bits of its hash: a byte that no other chat means, far behind the end of an empty file.
+            place = int(sha256(chat_id.encode()).hexdigest()[:15], 16)
             how = fcntl.LOCK_EX | fcntl.LOCK_NB if take else fcntl.LOCK_UN
-            fcntl.lockf(self._handle, how, 1, int(chat_id[:15], 16))
+            fcntl.lockf(self._handle, how, 1, place)

@@ -184,8 +184,10 @@ class ChatSession(SessionView):
         for node in list(made.nodes.values()):
             if node.status is NodeStatus.STREAMING:
                 made = made.with_node(replace(node, status=NodeStatus.STOPPED))
-        shares = {new: old for old, new in renamed.items()}
-        self._around.store.create_chat(made, shares).result()
+        store, copies = self._around.store, {new: old for old, new in renamed.items()}
+        store.create_chat(made).result()
+        # Snapshots on their way to the disk are linked to the old nodes only when they are there.
+        self.vault.then(lambda: store.share_snapshots(copies).result())
         return made.id
 
     def delete(self, node_id: NodeId) -> None:

@@ -102,15 +102,8 @@ class Store(Reader):
 
     # -- chats --------------------------------------------------------------------------------------------
 
-    def create_chat(
-        self, conversation: Conversation, snapshots_of: Mapping[NodeId, NodeId] | None = None
-    ) -> Future[None]:
-        """Store a whole conversation as a new chat.
-
-        Args:
-            conversation: with its nodes, parents first.
-            snapshots_of: new node to the old node whose snapshots it shares (a fork).
-        """
+    def create_chat(self, conversation: Conversation) -> Future[None]:
+        """Store a whole conversation as a new chat."""
 
         def work(connection: sqlite3.Connection) -> None:
             now = time.time()
@@ -130,11 +123,6 @@ class Store(Reader):
             )
             journal.insert_nodes(connection, conversation.id, conversation.nodes.values())
             _remember_shown(connection, conversation.shown)
-            connection.executemany(
-                "INSERT OR IGNORE INTO node_snapshot (node, key)"
-                " SELECT ?, key FROM node_snapshot WHERE node = ?",
-                list((snapshots_of or {}).items()),
-            )
 
         return self._writer.submit(work, full=True)
 
@@ -274,6 +262,13 @@ class Store(Reader):
             )
 
         return self._writer.submit(work)
+
+    def share_snapshots(self, copies: Mapping[NodeId, NodeId]) -> Future[None]:
+        """Let copied messages hold the snapshots of those they were copied from (new to old)."""
+        statement = (
+            "INSERT OR IGNORE INTO node_snapshot (node, key) SELECT ?, key FROM node_snapshot WHERE node = ?"
+        )
+        return self._writer.submit(lambda c: _nothing(c.executemany(statement, list(copies.items()))))
 
     # -- drafts and small things --------------------------------------------------------------------------
 

@@ -197,9 +197,9 @@ class Vault:
         self._tasks.put(None)
         self._thread.join()
 
-    def sweep_later(self, linked: Callable[[], Iterable[str]]) -> None:
-        """`sweep` on the writing thread, which also asks what is linked: it takes a while with many files."""
-        self._tasks.put(lambda: self.sweep(linked()))
+    def then(self, task: Callable[[], object]) -> None:
+        """Run `task` on the writing thread, after everything put so far is on disk and linked."""
+        self._tasks.put(task)
 
     def sweep(self, linked: Iterable[str]) -> int:
         """Remove files that no message holds and that are older than a day, and leftovers of crashes.

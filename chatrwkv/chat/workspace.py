@@ -56,6 +56,7 @@ class Workspace:
         self._locks = ChatLocks(paths.state_dir / "chats.lock")
         self._vault = Vault(paths.states, settings.chat.state_budget_mb * 1_000_000)
         self._sessions: dict[ChatId, ChatSession] = {}
+        self._history: list[str] | None = None
         self._loading: tuple[ModelEntry, Job[ModelInfo]] | None = None
         self._around = Surroundings(
             store=store,
@@ -94,7 +95,8 @@ class Workspace:
         made.damage = damage
         if damage is None:
             store.backup_daily()
-            made._vault.sweep_later(store.linked_places)
+            # It looks at every file, so it does not stand in the way of the first screen.
+            made._vault.then(lambda: made._vault.sweep(store.linked_places()))
         return made
 
     def close(self) -> None:
@@ -258,12 +260,15 @@ class Workspace:
 
     def history(self) -> list[str]:
         """Prompts sent, the oldest first."""
-        return list(self._store.setting(_HISTORY, []))
+        if self._history is None:
+            self._history = [str(line) for line in self._store.setting(_HISTORY, [])]
+        return list(self._history)
 
     def add_history(self, text: str) -> None:
         """Remember a prompt."""
         lines = [line for line in self.history() if line != text]
-        self._store.set_setting(_HISTORY, [*lines, text][-_HISTORY_LINES:])
+        self._history = [*lines, text][-_HISTORY_LINES:]
+        self._store.set_setting(_HISTORY, self._history)
 
     @property
     def problem(self) -> StoreError | None:
