@@ -77,7 +77,7 @@ class ChatApp(App[int]):
         self.model_problem = ""
         self._watch = watch
         self._workspace: Workspace | None = None
-        self._leaving = False
+        self.leaving = False
         self._interrupted_s = float("-inf")
         super().__init__()
         for theme in THEMES:
@@ -301,9 +301,9 @@ class ChatApp(App[int]):
 
     async def leave(self, code: int) -> None:
         """Stop replies, wait a second at most, save, close, exit."""
-        if self._leaving:
+        if self.leaving:
             return
-        self._leaving = True
+        self.leaving = True
         if self._watch is not None:
             self._watch.watch(code)
         self.cancel_load()

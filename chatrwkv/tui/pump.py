@@ -31,7 +31,8 @@ _log = logging.getLogger(__name__)
 
 FASTEST_S, SLOWEST_S = 0.05, 1.0
 _REST = 3.0  # how many times the cost of the last round is waited
-_IDLE_S = 0.5  # other processes, failed saves and loads are looked at while nothing is written
+_WORK_S = 0.1  # progress of loads and saves
+_IDLE_S = 0.5  # other processes, failed saves are looked at while nothing is written
 
 
 @dataclass(slots=True)
@@ -53,7 +54,8 @@ class StreamPump:
         transcript: where the shown chat is.
         sessions: the open chats; those in the background are polled too, so that they are saved.
         presenter: keeps how long thoughts took.
-        ticked: called after each round, with whether a conversation changed by itself.
+        ticked: called after each round, with whether a conversation changed by itself; tells whether
+            something else is under way, such as a model that is being loaded.
         ended: awaited when a reply is over; it renders the message as a whole.
         has_model: whether one is loaded, or replies wait for it.
     """
@@ -63,7 +65,7 @@ class StreamPump:
         transcript: Transcript,
         sessions: Callable[[], Iterable[ChatSession]],
         presenter: Presenter,
-        ticked: Callable[[bool], None],
+        ticked: Callable[[bool], bool],
         ended: Callable[[ChatSession, Reply], Awaitable[None]],
         has_model: Callable[[], bool],
     ) -> None:
@@ -76,6 +78,7 @@ class StreamPump:
         self._awake = asyncio.Event()
         self._writing: dict[str, _Writing] = {}
         self._wrote_s = 0.0
+        self._has_changed = False
 
     def wake(self) -> None:
         """Something began or was stopped: look now."""
@@ -85,23 +88,25 @@ class StreamPump:
         """Until cancelled."""
         while True:
             began = time.thread_time()
-            is_busy = await self._round()
+            is_writing = await self._round()
+            is_working = self._ticked(self._has_changed)
             cost = time.thread_time() - began
-            pause = min(SLOWEST_S, max(FASTEST_S, _REST * cost)) if is_busy else _IDLE_S
+            pause = _WORK_S if is_working else _IDLE_S
+            if is_writing:
+                pause = min(SLOWEST_S, max(FASTEST_S, _REST * cost))
             self._awake.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._awake.wait()
 
     async def _round(self) -> bool:
-        is_busy = changed = False
+        is_busy = self._has_changed = False
         for session in list(self._sessions()):
             running = session.replies
-            changed = session.poll() or changed
+            self._has_changed = session.poll() or self._has_changed
             for reply in running:
                 await self._take(session, reply)
                 is_busy = is_busy or reply.is_running
-        self._ticked(changed)
         return is_busy
 
     async def _take(self, session: ChatSession, reply: Reply) -> None:

@@ -176,10 +176,11 @@ class ChatScreen(ChatCore):
 
     def on_key(self, event: events.Key) -> None:
         """A letter that means nothing to a message in focus begins the next message."""
-        if self.target and event.is_printable and event.character and event.character != " ":
+        # Bindings are looked at after the event has bubbled through here.
+        if self.target and event.is_printable and event.key not in self.active_bindings:
             event.stop()
             self.prompt.focus()
-            self.prompt.insert(event.character)
+            self.prompt.insert(event.character or "")
 
     def action_editor(self) -> None:
         """Write the message in $EDITOR."""

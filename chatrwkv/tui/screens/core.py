@@ -132,13 +132,14 @@ class ChatCore(ChatFrame):
         ]
         self.chats.show(entries, self.session.id, self.app.clock())
 
-    def _ticked(self, changed: bool) -> None:
-        """After each round of the pump."""
+    def _ticked(self, changed: bool) -> bool:
+        """After each round of the pump; whether something else takes time."""
         self.app.poll_jobs()
         if changed:
             self.call_next(self.refresh_path)
         else:
             self._show_status()
+        return self.app.is_loading
 
     async def _reply_ended(self, session: ChatSession, reply: Reply) -> None:
         if session is self.session:

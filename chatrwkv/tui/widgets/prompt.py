@@ -123,7 +123,8 @@ class PromptArea(TextArea):
     def action_submit(self) -> None:
         """Hand the text to the screen, which empties the prompt once it has taken it."""
         if self.full_text.strip():
-            self.post_message(messages.Submitted(self.full_text))
+            # Its own sender: a message that an ancestor seems to have sent does not bubble past that ancestor.
+            self.post_message(messages.Submitted(self.full_text).set_sender(self))
 
     def action_newline(self) -> None:
         """Begin a new line."""

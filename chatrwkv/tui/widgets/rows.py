@@ -150,7 +150,7 @@ class RowList(ScrollView, can_focus=True):
         if 0 <= new < len(self._rows):
             top = new - 1 if new == 1 else new  # a heading above the first row comes along
             self.scroll_to_region(Region(0, top, 1, new - top + 1), animate=False, force=True)
-            self.post_message(self.Moved(self, self._rows[new].key))
+            self.post_message(self.Moved(self, self._rows[new].key).set_sender(self))
 
     def watch_has_focus(self, has_focus: bool) -> None:
         """The cursor is drawn only with the focus."""
@@ -193,12 +193,13 @@ class RowList(ScrollView, can_focus=True):
         index = event.y + int(self.scroll_offset.y)
         if 0 <= index < len(self._rows) and self._rows[index].key:
             self.cursor = index
-            self.post_message(self.Chosen(self, self._rows[index].key))
+            self.action_choose()
 
     def action_choose(self) -> None:
         """Choose the row under the cursor."""
         if self.cursor_key:
-            self.post_message(self.Chosen(self, self.cursor_key))
+            # Its own sender, since an ancestor may call this: see `PromptArea.action_submit`.
+            self.post_message(self.Chosen(self, self.cursor_key).set_sender(self))
 
     def action_step(self, by: int) -> None:
         """Move the cursor."""
