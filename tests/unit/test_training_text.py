@@ -19,7 +19,7 @@ MAX_FILE_BYTES = 600_000
 FILES = sorted(library.TEXT_DIR.glob("*.jsonl"))
 INTENTS = [(path, intent) for path, found in library.intents() for intent in found]
 DIALOGUES = [(path, turns) for path, found in library.dialogues() for turns in found]
-BROKEN = re.compile(r"[{}]|  |\b[Aa] (?!eu|one)[aeio]\w|\b[Aa]n [bcdfgjklmnpqrstvwxyz]\w")
+BROKEN = re.compile(r"[{}]|  |\b[Aa] (?!eu|one)[aeio]\w|\b[Aa]n (?!rwkv|rnn)[bcdfgjklmnpqrstvwxyz]\w")
 PRINTABLE = re.compile(r"[ -~]+")
 
 
