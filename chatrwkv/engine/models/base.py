@@ -7,7 +7,7 @@ the same with one token a row, unless the family has a form of it with fewer ope
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -44,18 +44,6 @@ class Recurrent(ABC):
         """The state before the first token."""
         return Scratch(self.blank_rows(1)).freeze(0)
 
-    @overload
-    def scan(
-        self, rows: Sequence[Sequence[int]], scratch: Scratch, *, all_logits: Literal[False] = False
-    ) -> Tensor: ...
-    @overload
-    def scan(
-        self, rows: Sequence[Sequence[int]], scratch: Scratch, *, all_logits: Literal[True]
-    ) -> list[Tensor]: ...
-    @overload
-    def scan(
-        self, rows: Sequence[Sequence[int]], scratch: Scratch, *, all_logits: bool
-    ) -> Tensor | list[Tensor]: ...
     @torch.inference_mode()
     def scan(
         self, rows: Sequence[Sequence[int]], scratch: Scratch, *, all_logits: bool = False
@@ -69,4 +57,6 @@ class Recurrent(ABC):
     @torch.inference_mode()
     def step(self, token_ids: Sequence[int], scratch: Scratch) -> Tensor:
         """Read one token into each row: logits (B, V)."""
-        return self.scan([[token_id] for token_id in token_ids], scratch)
+        logits = self.scan([[token_id] for token_id in token_ids], scratch)
+        assert isinstance(logits, torch.Tensor)
+        return logits
