@@ -1,16 +1,18 @@
 """Native code of the CPU path: found or built, tested against the torch path, opened, and its state told.
 
-    prepare(folder)   once, from any thread: looks for a finished build, else builds in the background
-    library()         the library if it is ready, else None: never waits, never builds
+    prepare(folder)   once, at the start: looks for a finished build, else builds in the background
+    library()         the library if it is ready, else None; never waits for a compiler
+    when_ready(f)     f(library) as soon as it is, for a model that was loaded before
     status()          what to show and why
 
-A library that disagrees with the torch path is not used in this process or, until it is built anew, in
+A library that disagrees with the torch path is not used, in this process or, until it is built anew, in
 any other. Nothing here raises for want of native code: the torch path serves.
 """
 
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import platform
 import threading
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
 
     from chatrwkv.engine.native.abi import Format
 
+_log = logging.getLogger(__name__)
 SOURCES = Path(abi.__file__).parent
+_OPEN_LIMIT_S = 20.0  # torch is being imported meanwhile, on a cold disk for nine seconds
 _COMMON = ("-std=c++17", "-O3", "-fPIC", "-fno-exceptions", "-fno-rtti", "-fvisibility=hidden", "-pthread")
 _WARNINGS = ("-Wall", "-Wextra")
 _AVX512 = ("-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl")
@@ -218,8 +222,9 @@ class _Native:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.status = Status()
+        self.folder: Path | None = None
         self.library: Library | None = None
-        self.thread: threading.Thread | None = None
+        self.decided = threading.Event()  # ready, impossible, or being built
         self.waiting: list[Callable[[Library], None]] = []
 
 
@@ -232,86 +237,125 @@ def status() -> Status:
 
 
 def library() -> Library | None:
-    """The tested library, or None: not ready (yet)."""
+    """The tested library, or None: not ready (yet).
+
+    Waits while a finished build is being opened and tested, which takes a fraction of a second; never for a
+    compiler.
+    """
+    if _native.folder is not None:
+        _native.decided.wait(_OPEN_LIMIT_S)
     return _native.library
 
 
-def prepare(folder: Path, then: Callable[[Library], None] | None = None) -> threading.Thread | None:
-    """Find or build the library in the background, once a process.
+def packed_folder() -> Path | None:
+    """Where packed weights are kept; None before `prepare`."""
+    return _native.folder / "packed" if _native.folder is not None else None
+
+
+def when_ready(then: Callable[[Library], None]) -> None:
+    """Call `then` with the library once it is ready, from the thread that built it; never if it cannot be."""
+    with _native.lock:
+        if _native.library is None:
+            _native.waiting.append(then)
+            return
+    then(_native.library)
+
+
+def prepare(folder: Path) -> None:
+    """Find the library, or build it in the background: once a process, later calls do nothing.
 
     Args:
-        folder: where builds are kept.
-        then: called with the library when it is ready, in the background thread or at once; never if it
-            cannot be used.
-
-    Returns:
-        The thread, for those who must wait; None if there is nothing to wait for.
+        folder: of the cache; builds and packed weights are kept in it.
     """
     with _native.lock:
-        ready = _native.library
-        if ready is None:
-            if then is not None:
-                _native.waiting.append(then)
-            if _native.thread is None and os.environ.get("CHATRWKV_NATIVE", "1") != "0":
-                _native.status = Status(is_building=True, why_not="")
-                _native.thread = threading.Thread(
-                    target=_prepare, args=(folder,), name="kernels", daemon=True
-                )
-                _native.thread.start()
-            elif _native.thread is None:
-                _native.status = Status(why_not="CHATRWKV_NATIVE=0 switches it off.")
-            return _native.thread
-    if then is not None:
-        then(ready)
-    return None
+        if _native.folder is not None:
+            return
+        _native.folder = folder
+        if os.environ.get("CHATRWKV_NATIVE", "1") == "0":
+            _native.status = Status(why_not="CHATRWKV_NATIVE=0 switches it off.")
+            _native.decided.set()
+            return
+    threading.Thread(target=_prepare, args=(folder / "native",), name="kernels", daemon=True).start()
 
 
 def _prepare(folder: Path) -> None:
+    waiting: list[Callable[[Library], None]] = []
     try:
-        library, found = open_or_build(folder)
+        ready, found = open_or_build(folder, _announce_build)
     except KernelError as error:
+        _native.status = Status(why_not=error.message, log=error.hint)
+        _log.warning("native code: %s %s", error.message, error.hint)
+    except Exception as error:  # noqa: BLE001 - the top of a thread
+        _native.status = Status(why_not=f"An unexpected error: {error!r}.")
+        _log.exception("native code")
+    else:
         with _native.lock:
-            _native.status = Status(why_not=error.message, log=error.hint)
-        return
-    with _native.lock:
-        _native.library, _native.status = library, found
-        waiting, _native.waiting = _native.waiting, []
+            _native.library, _native.status = ready, found
+            waiting, _native.waiting = _native.waiting, []
+    _native.decided.set()
     for then in waiting:
-        then(library)
+        try:
+            then(ready)
+        except Exception:  # noqa: BLE001 - one model that cannot change over must not keep the others
+            _log.exception("native code, after the build")
 
 
-def open_or_build(folder: Path) -> tuple[Library, Status]:
-    """Blocks for a build if there is none.
+def _announce_build() -> None:
+    _native.status = Status(is_building=True, why_not="")
+    _native.decided.set()
+
+
+def open_or_build(folder: Path, on_build: Callable[[], None] | None = None) -> tuple[Library, Status]:
+    """Open, and if need be build and test, the library in `folder`. Blocks.
 
     Raises:
         KernelBuildFailed: no library could be made or opened.
-        KernelMismatch: it disagrees with the torch path.
+        KernelMismatch: it disagrees with the torch path, now or when it was tested first.
     """
-    built = build.build(recipe(), folder, cpu=cpu_features())
-    verdict = built.library.with_name("mismatch")
-    if verdict.exists():
-        raise KernelMismatch(verdict.read_text(encoding="utf-8"), hint=str(built.log))
+    plan, cpu = recipe(), cpu_features()
+    compilers = build.find_compilers()
+    built = build.cached(plan, folder, compilers, cpu)
+    if built is None:
+        if on_build is not None:
+            on_build()
+        built = build.build(plan, folder, compilers=compilers, cpu=cpu)
     try:
-        library = Library(built.library)
+        opened = Library(built.library)
     except OSError as error:
         raise KernelBuildFailed(
             f"The native library cannot be opened: {error}.", hint=str(built.log)
         ) from error
-    from chatrwkv.engine.models.selftest7 import self_test
-
-    try:
-        error_ratio = self_test(library)
-    except KernelMismatch as mismatch:
-        with suppress(OSError):
-            verdict.write_text(mismatch.message, encoding="utf-8")
-        raise
-    found = Status(
+    return opened, Status(
         is_available=True,
         why_not="",
         compiler=built.compiler.version,
-        isa=library.isa_name,
+        isa=opened.isa_name,
         build_s=built.seconds,
-        self_test_error=error_ratio,
+        self_test_error=_tested(opened, built),
         log=str(built.log),
     )
-    return library, found
+
+
+def _tested(opened: Library, built: build.Built) -> float:
+    """The result of the self-test; it is run once a build, whose key holds compiler, sources and CPU."""
+    note = built.library.with_name("self-test")
+    with suppress(OSError, ValueError):
+        verdict, _, message = note.read_text(encoding="utf-8").partition("\n")
+        if message:
+            raise KernelMismatch(message, hint=str(built.log))
+        return float(verdict)
+    from chatrwkv.engine.models.selftest7 import self_test
+
+    verdict, message = "", ""
+    try:
+        result = self_test(opened)
+    except KernelMismatch as mismatch:
+        message = mismatch.message
+        raise
+    else:
+        verdict = repr(result)
+        return result
+    finally:
+        if verdict or message:
+            with suppress(OSError):
+                note.write_text(f"{verdict}\n{message}", encoding="utf-8")

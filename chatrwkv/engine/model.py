@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from chatrwkv.engine import kernels
 from chatrwkv.engine.checkpoint import Checkpoint, open_checkpoint
 from chatrwkv.engine.events import ModelInfo
 from chatrwkv.engine.memory import free_bytes, readable
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from chatrwkv.engine.kernels import Library
     from chatrwkv.engine.state import Scratch, Snapshot, State
     from chatrwkv.engine.tokens.tokenizer import Tokenizer
 
@@ -153,6 +155,10 @@ def load_model(
     name = path.name if path.is_dir() else path.stem
     tokenizer = _tokenizer(spec.n_vocab, _vocabulary_beside(file))
     place = choose_device(device)
+    if dtype in QUANTISED and spec.generation is not Generation.V7:
+        raise BadValue(
+            f"{dtype} is there for RWKV-7 only, and this is an RWKV-{spec.generation}.", hint="Use bf16."
+        )
     native = kernels.library() if place.type == "cpu" and spec.generation is Generation.V7 else None
     kind = choose_dtype(
         dtype, place, spec.n_params, is_exact_in_bf16=native is not None and spec.dtype == "bf16"
@@ -253,9 +259,8 @@ def choose_device(device: str) -> torch.device:
 def choose_dtype(dtype: str, device: torch.device, n_params: int, *, is_exact_in_bf16: bool = False) -> str:
     """One of `DTYPES` or `QUANTISED`: by measure for `auto`.
 
-    Args:
-        is_exact_in_bf16: the file holds bf16 and the path that will run it computes in float32, so that
-            more bits would only cost time.
+    `is_exact_in_bf16`: the file holds bf16 and what will run it computes in float32, so that more bits would
+    only cost time.
 
     Raises:
         BadValue: unknown, or not possible on the device.
@@ -275,13 +280,20 @@ def choose_dtype(dtype: str, device: torch.device, n_params: int, *, is_exact_in
     return dtype
 
 
-def _loaded_bytes(name: str, tensor: Tensor, dtype: torch.dtype) -> int:
-    return tensor.numel() * (dtype.itemsize if is_matrix(name, tensor) else 4)
+def _loaded_bytes(name: str, tensor: Tensor, kind: str, *, is_native: bool) -> int:
+    if not is_matrix(name, tensor):
+        return tensor.numel() * 4
+    if kind not in QUANTISED:
+        return tensor.numel() * DTYPES[kind].itemsize
+    is_coarse = is_native and name != "emb.weight"
+    return int(tensor.numel() * (QUANTISED[kind] if is_coarse else 2))
 
 
-def _check_memory(name: str, checkpoint: Checkpoint, device: torch.device, kind: str) -> None:
+def _check_memory(
+    name: str, checkpoint: Checkpoint, device: torch.device, kind: str, *, is_native: bool
+) -> None:
     """Refuse what cannot fit: weights, a second embedding while ln0 is folded, and 256 MiB for the work."""
-    sizes = [_loaded_bytes(n, tensor, DTYPES[kind]) for n, tensor in checkpoint.tensors.items()]
+    sizes = [_loaded_bytes(n, t, kind, is_native=is_native) for n, t in checkpoint.tensors.items()]
     needed = sum(sizes) + max(sizes) + (256 << 20)
     free = free_bytes(device)
     if needed > free:
@@ -307,11 +319,7 @@ def _read(
     for name, stored in checkpoint.tensors.items():
         if cancelled is not None and cancelled():
             raise LoadCancelled("Loading was stopped.")
-        if not stored.is_floating_point():
-            raise ModelFormatError(
-                f"The tensor {name!r} holds {stored.dtype} instead of floating point numbers.",
-                hint="Quantised files are not supported; use the published .pth.",
-            )
+        _check_numbers(name, stored)
         # always a copy: a view of the mapped file would die with the file
         tensor = prepare(name, stored, device, dtype)
         if not _is_finite(tensor):
@@ -321,6 +329,35 @@ def _read(
         if progress is not None:
             progress(done, total)
     return tensors
+
+
+def _load_native(
+    checkpoint: Checkpoint,
+    spec: ModelSpec,
+    kind: str,
+    native: Library,
+    progress: Callable[[int, int], None] | None,
+    cancelled: Callable[[], bool] | None,
+) -> Model:
+    """Packed weights: from the cache, or straight from the mapped file, each tensor checked and read once."""
+    from chatrwkv.engine.models.native7 import load7
+
+    def check(name: str, stored: Tensor) -> None:
+        if cancelled is not None and cancelled():
+            raise LoadCancelled("Loading was stopped.")
+        _check_numbers(name, stored)
+        if not _is_finite(stored):
+            _refuse_values(name, stored, torch.float32)
+
+    return load7(checkpoint.tensors, spec, kind, native, check, progress)
+
+
+def _check_numbers(name: str, stored: Tensor) -> None:
+    if not stored.is_floating_point():
+        raise ModelFormatError(
+            f"The tensor {name!r} holds {stored.dtype} instead of floating point numbers.",
+            hint="Quantised files are not supported; use the published .pth.",
+        )
 
 
 def _is_finite(tensor: Tensor) -> bool:

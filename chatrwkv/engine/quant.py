@@ -15,6 +15,8 @@ import json
 import mmap
 import os
 import tempfile
+import time
+import warnings
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -41,7 +43,8 @@ _ALIGN = 64
 _PAGE = 4096
 _MAGIC = b"RWKVPACK"
 _VERSION = 1  # of the file; ABI_VERSION covers the formats
-_FOLD_ROWS = 4096  # of the embedding at a time
+_CACHE_BYTES = 12 << 30  # four models of 1.5B in bf16; an older one is packed again when it is wanted
+_REMAINS_S = 3600.0  # of a write that was killed
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class Slot:
     offset: int
     n_bytes: int
     kind: int | None
-    """Format of a packed matrix; None for plain rows or vectors."""
+    """Format of a packed matrix, or of the plain rows of the embedding; None for float32 vectors."""
     rows: int
     cols: int
 
@@ -73,7 +76,7 @@ class Packed:
 
     @property
     def token_bytes(self) -> int:
-        """What one token reads: everything but the embedding."""
+        """What one token reads: everything but the embedding (and the state)."""
         return self.n_bytes - self.slots["emb"].n_bytes
 
     def address(self, name: str) -> int:
@@ -98,25 +101,16 @@ class _Source:
 
 
 def pack7(
-    weights: Weights7,
-    kind: Format,
-    engine: Engine,
-    progress: Callable[[int, int], None] | None = None,
-    cancelled: Callable[[], bool] | None = None,
-) -> Packed | None:
-    """Pack all weights of an RWKV-7; None when `cancelled` said so.
-
-    The tensors may be views of a mapped file: each is read once, in order.
-    """
+    weights: Weights7, kind: Format, engine: Engine, progress: Callable[[int, int], None] | None = None
+) -> Packed:
+    """Pack all weights of an RWKV-7. The tensors may be views of a mapped file."""
     sources = list(_sources7(weights, kind))
-    slots = _plan(sources, kind, engine)
+    slots = _plan(sources, engine)
     total = slots[-1].offset + slots[-1].n_bytes
     buffer = allocate(total)
     packed = Packed(buffer, slots, kind)
     for source, slot in zip(sources, slots, strict=True):
-        if cancelled is not None and cancelled():
-            return None
-        _write(source, slot, packed, engine, weights)
+        _write(source, slot, packed, engine)
         if progress is not None:
             progress(slot.offset + slot.n_bytes, total)
     return packed
@@ -139,7 +133,12 @@ def allocate(n_bytes: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def _sources7(weights: Weights7, kind: Format) -> Iterator[_Source]:
-    yield _Source("emb", weights.emb, None)
+    # not folded with ln0: the rows of a bf16 file stay exact, and a norm costs a microsecond
+    is_bf16 = kind is not Format.FP32 or weights.emb.dtype is torch.bfloat16
+    yield _Source("emb", weights.emb, Format.BF16 if is_bf16 else Format.FP32)
+    if weights.ln0 is not None:
+        yield _Source("ln0_weight", weights.ln0.weight, None)
+        yield _Source("ln0_bias", weights.ln0.bias, None)
     for i, layer in enumerate(weights.layers):
         yield from _sources_of_layer(f"{i}.", layer, kind)
     yield _Source("ln_out_weight", weights.ln_out.weight, None)
@@ -178,57 +177,52 @@ def _sources_of_layer(at: str, layer: Layer7, kind: Format) -> Iterator[_Source]
     yield _Source(at + "ffn_value", ffn.value, kind)
 
 
-def _plan(sources: list[_Source], kind: Format, engine: Engine) -> list[Slot]:
+def _plan(sources: list[_Source], engine: Engine) -> list[Slot]:
     slots = []
     offset = 0
     for source in sources:
         tensor = source.tensor
         rows, cols = (tensor.shape[0], tensor.shape[1]) if tensor.ndim == 2 else (1, tensor.numel())
-        if source.kind is not None:
-            n_bytes = engine.library.packed_bytes(source.kind, rows, cols)
+        if source.kind is None or source.name == "emb":
+            n_bytes = tensor.numel() * (2 if source.kind is Format.BF16 else 4)
         else:
-            n_bytes = tensor.numel() * (_emb_dtype(kind).itemsize if source.name == "emb" else 4)
+            n_bytes = engine.library.packed_bytes(source.kind, rows, cols)
         slots.append(Slot(source.name, offset, n_bytes, source.kind, rows, cols))
         offset = -(-(offset + n_bytes) // _ALIGN) * _ALIGN
     return slots
 
 
-def _emb_dtype(kind: Format) -> torch.dtype:
-    return torch.float32 if kind is Format.FP32 else torch.bfloat16
-
-
-def _write(source: _Source, slot: Slot, packed: Packed, engine: Engine, weights: Weights7) -> None:
+def _write(source: _Source, slot: Slot, packed: Packed, engine: Engine) -> None:
     tensor = source.tensor
-    if source.kind is not None:
-        if tensor.dtype not in _SOURCE_FORMATS:
-            tensor = tensor.float()
-        engine.pack(
-            source.kind,
-            tensor.data_ptr(),
-            _SOURCE_FORMATS[tensor.dtype],
-            (slot.rows, slot.cols),
-            (tensor.stride(0), tensor.stride(1)),
-            packed.address(slot.name),
-        )
+    if source.kind is None or source.name == "emb":
+        _plain(packed, slot).copy_(tensor.reshape(-1))
         return
-    dtype = _emb_dtype(packed.kind) if slot.name == "emb" else torch.float32
-    room = torch.from_numpy(packed.buffer[slot.offset : slot.offset + slot.n_bytes]).view(dtype)
-    if slot.name != "emb":
-        room.copy_(tensor.reshape(-1))
-        return
-    rows = room.view(tensor.shape)
-    for start in range(0, tensor.shape[0], _FOLD_ROWS):
-        part = tensor[start : start + _FOLD_ROWS].float()
-        rows[start : start + _FOLD_ROWS] = part if weights.ln0 is None else weights.ln0(part)
+    if tensor.dtype not in _SOURCE_FORMATS:
+        tensor = tensor.float()
+    engine.pack(
+        source.kind,
+        tensor.data_ptr(),
+        _SOURCE_FORMATS[tensor.dtype],
+        (slot.rows, slot.cols),
+        (tensor.stride(0), tensor.stride(1)),
+        packed.address(slot.name),
+    )
+
+
+def _plain(packed: Packed, slot: Slot) -> Tensor:
+    """The memory of the embedding or of a vector, flat."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # a mapped file
+        memory = torch.from_numpy(packed.buffer[slot.offset : slot.offset + slot.n_bytes])
+    return memory.view(torch.bfloat16 if slot.kind == Format.BF16 else torch.float32)
 
 
 def unpacked(packed: Packed, name: str, engine: Engine) -> Tensor:
     """What a slot means, float32: a packed matrix as [out, in], a vector, or the rows of the embedding."""
     slot = packed.slots[name]
-    if slot.kind is None:
-        dtype = _emb_dtype(packed.kind) if name == "emb" else torch.float32
-        plain = torch.from_numpy(packed.buffer[slot.offset : slot.offset + slot.n_bytes].copy()).view(dtype)
-        return plain.view(slot.rows, slot.cols).float() if slot.rows > 1 else plain.float()
+    if slot.kind is None or name == "emb":
+        plain = _plain(packed, slot).clone().float()
+        return plain.view(slot.rows, slot.cols) if slot.rows > 1 else plain
     out = torch.empty(slot.rows, slot.cols)
     engine.unpack(packed.matrix(name), out.data_ptr())
     return out
@@ -241,14 +235,17 @@ def unpacked7(packed: Packed, spec: ModelSpec, engine: Engine) -> Weights7:
     tensors = {"emb.weight": unpacked(packed, "emb", engine), "head.weight": unpacked(packed, "head", engine)}
     for part in ("weight", "bias"):
         tensors[f"ln_out.{part}"] = unpacked(packed, f"ln_out_{part}", engine)
-        tensors[f"blocks.0.ln0.{part}"] = torch.empty(spec.n_embd)  # not used: the embedding is folded
+        has_ln0 = "ln0_weight" in packed.slots
+        name = f"blocks.0.ln0.{part}"
+        tensors[name] = unpacked(packed, f"ln0_{part}", engine) if has_ln0 else torch.empty(spec.n_embd)
     for i in range(spec.n_layer):
         for name in packed.slots:
             if name.startswith(f"{i}."):
                 tensors.update(
                     _as_stored(name.partition(".")[2], f"blocks.{i}.", unpacked(packed, name, engine))
                 )
-    return replace(Weights7.build(tensors, spec), ln0=None)
+    weights = Weights7.build(tensors, spec)
+    return weights if has_ln0 else replace(weights, ln0=None)
 
 
 def _as_stored(name: str, at: str, tensor: Tensor) -> dict[str, Tensor]:
@@ -275,6 +272,23 @@ def cache_path(folder: Path, spec: ModelSpec, kind: Format) -> Path:
     return folder / f"{spec.fingerprint[:32]}-{kind.name.lower()}.pack"
 
 
+def prune(folder: Path, keep: Path, budget_bytes: int = _CACHE_BYTES) -> None:
+    """Delete what was not used for longest, until the cache and a new file fit the budget; and remains."""
+    with suppress(OSError):
+        for remains in folder.glob(".*.pack-*"):
+            if time.time() - remains.stat().st_mtime > _REMAINS_S:
+                remains.unlink()
+        found = sorted(
+            (path for path in folder.glob("*.pack") if path != keep), key=lambda p: p.stat().st_mtime
+        )
+        total = sum(path.stat().st_size for path in found)
+        for path in found:
+            if total <= budget_bytes:
+                break
+            total -= path.stat().st_size
+            path.unlink()
+
+
 def save(packed: Packed, path: Path, spec: ModelSpec) -> bool:
     """Write atomically; False when the disk or the folder does not want it, which costs time only."""
     header = _header(packed, spec)
@@ -296,6 +310,12 @@ def save(packed: Packed, path: Path, spec: ModelSpec) -> bool:
             Path(name).unlink()
         return False
     return True
+
+
+def store(packed: Packed, path: Path, spec: ModelSpec) -> None:
+    """`save`, and keep the cache within its budget."""
+    if save(packed, path, spec):
+        prune(path.parent, path)
 
 
 def _header(packed: Packed, spec: ModelSpec) -> bytes:
@@ -331,6 +351,8 @@ def load(path: Path, spec: ModelSpec, kind: Format) -> Packed | None:
             if os.fstat(file.fileno()).st_size != start + content["n_bytes"]:
                 return None
             area = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        with suppress(OSError):
+            os.utime(path)  # for `prune`
     except (OSError, ValueError, KeyError, TypeError):
         return None
     buffer = np.frombuffer(area, np.uint8, content["n_bytes"], start)

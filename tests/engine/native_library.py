@@ -44,7 +44,6 @@ def native_and_meant(library: Library, size: Size, kind: str, n_threads: int = 2
     spec = spec_of(tensors)
     engine = Engine(library, n_threads)
     packed = quant.pack7(Weights7.build(tensors, spec), quant.FORMATS[kind], engine)
-    assert packed is not None
     meant = RWKV7(spec, tensors)
-    meant.weights = quant.unpacked7(packed, spec, engine)
+    meant.weights = quant.unpacked7(packed, spec, engine).folded()
     return NativeRWKV7(spec, packed, engine), meant

@@ -10,7 +10,7 @@ import torch
 from chatrwkv.engine import quant
 from chatrwkv.engine.kernels import Engine, default_threads
 from chatrwkv.engine.models.native7 import NativeRWKV7
-from chatrwkv.engine.models.rwkv7 import RWKV7, Weights7
+from chatrwkv.engine.models.rwkv7 import RWKV7
 from chatrwkv.engine.models.selftest7 import self_test
 from chatrwkv.engine.native import abi
 from chatrwkv.engine.native.abi import Format
@@ -330,12 +330,6 @@ def test_the_self_test_finds_a_wrong_kernel(best, monkeypatch):
 
 def test_default_threads_are_at_least_one_and_at_most_the_cpus():
     assert 1 <= default_threads() <= (torch.get_num_threads() + 1024)
-
-
-def test_packing_stops_when_asked(best):
-    tensors = rwkv7(Size(2, 64, 64, 50))
-    weights = Weights7.build(tensors, spec_of(tensors))
-    assert quant.pack7(weights, Format.BF16, Engine(best, 1), cancelled=lambda: True) is None
 
 
 def test_unpacked_float32_weights_are_the_ones_packed(best):

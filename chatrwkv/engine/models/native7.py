@@ -6,40 +6,61 @@ Same states and, within the format's error, same logits as `rwkv7.RWKV7`, so tha
 from __future__ import annotations
 
 import ctypes
+import threading
+import weakref
 from ctypes import c_int32
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 
-from chatrwkv.engine.models.rwkv7 import blank
+from chatrwkv.engine import kernels, quant
+from chatrwkv.engine.models.base import Recurrent
+from chatrwkv.engine.models.rwkv7 import Weights7, blank, forward
 from chatrwkv.engine.native import abi
 from chatrwkv.engine.native.abi import Format
-from chatrwkv.engine.state import Scratch, State
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
-    from chatrwkv.engine.kernels import Engine
+    from chatrwkv.engine.kernels import Engine, Library
+    from chatrwkv.engine.models.rwkv7 import RWKV7
     from chatrwkv.engine.quant import Packed
     from chatrwkv.engine.spec import ModelSpec
+    from chatrwkv.engine.state import Scratch, State
+
+_WORTH_CACHING = 32 << 20  # bytes: below that packing takes as long as reading
 
 
-class NativeRWKV7:
+class NativeRWKV7(Recurrent):
     """An RWKV-7 whose weights are packed."""
 
     def __init__(self, spec: ModelSpec, packed: Packed, engine: Engine) -> None:
-        self.spec = spec
+        super().__init__(spec, torch.device("cpu"))
         self.packed = packed
         self.engine = engine
-        self.device = torch.device("cpu")
         self._layers = (abi.Layer7 * spec.n_layer)(*(_layer(packed, i) for i in range(spec.n_layer)))
         self._model = _model(spec, packed, self._layers)
 
-    def blank(self) -> State:
-        """The state before the first token."""
-        return Scratch(blank(self.spec, 1)).freeze(0)
+    @cached_property
+    def weights(self) -> Weights7:
+        """What the packed weights mean, in float32, for what the native path cannot do, such as tuning.
+
+        Made on first use and kept: as large as the model in float32.
+        """
+        return quant.unpacked7(self.packed, self.spec, self.engine)
+
+    def blank_rows(self, n_rows: int) -> dict[str, Tensor]:
+        """The state before the first token, B behind L."""
+        return blank(self.spec, n_rows)
+
+    def forward(
+        self, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None, *, all_logits: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The torch path on the same weights: differentiable, and as slow as it is."""
+        return forward(self.weights, token_ids, state, lengths, all_logits=all_logits)
 
     def step(self, token_ids: Sequence[int], scratch: Scratch) -> Tensor:
         """Read one token into each row: logits (B, V)."""
@@ -96,6 +117,84 @@ class NativeRWKV7:
         self.engine.forward7(
             self._model, state, lengths, (c_int32 * len(ids))(*ids), n_logits, logits.data_ptr()
         )
+
+
+class SwitchingRWKV7:
+    """A torch model that becomes a native one as soon as there is a library: between two calls, never in one.
+
+    Packing runs in the background on one thread while the torch model goes on; both are in memory until
+    it is done.
+    """
+
+    def __init__(self, slow: RWKV7, kind: str) -> None:
+        self.spec = slow.spec
+        self.device = slow.device
+        self._now: RWKV7 | NativeRWKV7 = slow
+        this = weakref.ref(self)  # a model that was unloaded meanwhile is not kept alive by the wait
+
+        def change(library: Library) -> None:
+            model = this()
+            if model is not None:
+                model.change_over(library, quant.FORMATS[kind])
+
+        kernels.when_ready(change)
+
+    @property
+    def is_native(self) -> bool:
+        """Whether the change has been made."""
+        return isinstance(self._now, NativeRWKV7)
+
+    def change_over(self, library: Library, kind: Format) -> None:
+        """Pack the weights, then let the next call be the first native one."""
+        packed = quant.pack7(self._now.weights, kind, kernels.Engine(library, 1))
+        self._now = NativeRWKV7(self.spec, packed, kernels.Engine(library))
+
+    @property
+    def weights(self) -> Weights7:
+        """Of the model in use."""
+        return self._now.weights
+
+    def blank(self) -> State:
+        """The state before the first token."""
+        return self._now.blank()
+
+    def step(self, token_ids: Sequence[int], scratch: Scratch) -> Tensor:
+        """Read one token into each row: logits (B, V)."""
+        return self._now.step(token_ids, scratch)
+
+    def scan(
+        self, rows: Sequence[Sequence[int]], scratch: Scratch, *, all_logits: bool = False
+    ) -> Tensor | list[Tensor]:
+        """Read one or more tokens into each row: logits (B, V), or B of (T_b, V) with `all_logits`."""
+        return self._now.scan(rows, scratch, all_logits=all_logits)
+
+
+def load7(
+    tensors: Mapping[str, Tensor],
+    spec: ModelSpec,
+    kind: str,
+    library: Library,
+    check: Callable[[str, Tensor], None],
+    progress: Callable[[int, int], None] | None = None,
+) -> NativeRWKV7:
+    """A native model from the packed cache, or from the tensors of an open file, which are then cached.
+
+    `tensors` are not touched when the cache has the packed ones. `check` sees each tensor before it is
+    packed, and raises what the caller wants raised; `progress` gets bytes done and bytes in all.
+    """
+    wanted, engine, folder = quant.FORMATS[kind], kernels.Engine(library), kernels.packed_folder()
+    place = quant.cache_path(folder, spec, wanted) if folder is not None else None
+    packed = quant.load(place, spec, wanted) if place is not None else None
+    if packed is None:
+        for name, tensor in tensors.items():
+            check(name, tensor)
+        packed = quant.pack7(Weights7.build(tensors, spec), wanted, engine, progress)
+        if place is not None and packed.n_bytes > _WORTH_CACHING:
+            arguments = (packed, place, spec)
+            threading.Thread(target=quant.store, args=arguments, name="packed-cache", daemon=True).start()
+    elif progress is not None:
+        progress(packed.n_bytes, packed.n_bytes)
+    return NativeRWKV7(spec, packed, engine)
 
 
 def _shares(rows: Sequence[Sequence[int]], done: list[int]) -> list[int]:
@@ -168,8 +267,10 @@ def _model(spec: ModelSpec, packed: Packed, layers: ctypes.Array[abi.Layer7]) ->
         head_size=spec.head_size,
         n_ffn=spec.n_ffn,
         n_vocab=spec.n_vocab,
-        emb_format=Format.FP32 if packed.kind is Format.FP32 else Format.BF16,
+        emb_format=packed.slots["emb"].kind or Format.FP32,
         emb=packed.address("emb"),
+        ln0_weight=packed.address("ln0_weight") if "ln0_weight" in packed.slots else None,
+        ln0_bias=packed.address("ln0_bias") if "ln0_bias" in packed.slots else None,
         ln_out_weight=packed.address("ln_out_weight"),
         ln_out_bias=packed.address("ln_out_bias"),
         head=packed.matrix("head"),

@@ -55,7 +55,6 @@ def self_test(library: Library) -> float:
 def _compare(library: Library, weights: Weights7, kind: Format) -> float:
     engine = Engine(library, 2)
     packed = quant.pack7(weights, kind, engine)
-    assert packed is not None
     native = NativeRWKV7(_SPEC, packed, engine)
     meant = quant.unpacked7(packed, _SPEC, engine)
     scratch, state = Scratch(blank(_SPEC, 3)), blank(_SPEC, 3)

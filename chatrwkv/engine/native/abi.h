@@ -53,7 +53,8 @@ typedef struct {
     int32_t n_layer, n_embd, n_head, head_size, n_ffn, n_vocab;
     int32_t emb_format;  // FP32 or BF16, plain rows
     int32_t reserved;
-    const void* emb;  // (V, C), ln0 already applied
+    const void* emb;  // (V, C)
+    const float *ln0_weight, *ln0_bias;  // NULL if already applied to emb
     const float *ln_out_weight, *ln_out_bias;
     rwkv_matrix head;
     const rwkv7_layer* layers;

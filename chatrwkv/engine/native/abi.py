@@ -67,6 +67,8 @@ class Model7(Structure):
             )
         ),
         ("emb", c_void_p),
+        ("ln0_weight", c_void_p),
+        ("ln0_bias", c_void_p),
         ("ln_out_weight", c_void_p),
         ("ln_out_bias", c_void_p),
         ("head", Matrix),

@@ -117,15 +117,17 @@ void Pass7::embed(const int32_t* ids) {
     const int C = model_.n_embd;
     for (int m = 0; m < n_tokens_; m++) {
         float* x = space_.x + m * space_.y.ld;
+        const int64_t at = static_cast<int64_t>(ids[m]) * C;
         if (model_.emb_format == RWKV_FP32) {
-            memcpy(x, static_cast<const float*>(model_.emb) + static_cast<int64_t>(ids[m]) * C, sizeof(float) * static_cast<size_t>(C));
-            continue;
+            memcpy(x, static_cast<const float*>(model_.emb) + at, sizeof(float) * static_cast<size_t>(C));
+        } else {
+            const uint16_t* row = static_cast<const uint16_t*>(model_.emb) + at;
+            for (int j = 0; j < C; j++) {
+                const uint32_t bits = static_cast<uint32_t>(row[j]) << 16;
+                memcpy(x + j, &bits, 4);
+            }
         }
-        const uint16_t* row = static_cast<const uint16_t*>(model_.emb) + static_cast<int64_t>(ids[m]) * C;
-        for (int j = 0; j < C; j++) {
-            const uint32_t bits = static_cast<uint32_t>(row[j]) << 16;
-            memcpy(x + j, &bits, 4);
-        }
+        if (model_.ln0_weight) kernels_.norm(x, model_.ln0_weight, model_.ln0_bias, C, x);
     }
 }
 
