@@ -67,7 +67,7 @@ Download a `.pth` file from `BlinkDL/rwkv7-g1` on Hugging Face and put it into t
 
 
 def _sources(tokens: Mapping[str, int]) -> list[str]:
-    lines = ["## Training text", "", "| source | what | licence | tokens seen |", "|---|---|---|---|"]
+    lines = ["## Training text", "", "| source | use | licence | tokens seen |", "|---|---|---|---|"]
     for key, title, licence, kind in SOURCES:
         seen = f"{tokens[key] / 1e6:.2f} M" if key in tokens else "part of own"
         lines.append(f"| {title} | {kind} | {licence} | {seen} |")

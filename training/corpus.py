@@ -128,9 +128,10 @@ def written(rng: random.Random) -> list[library.Dialogue]:
 
 def own(rng: random.Random, banned: frozenset[str], refused: list[str]) -> Iterator[Document]:
     """One pass over the hand-written text, mixed with generated turns and refusals, some to a conversation."""
-    items = [turns for turns in written(rng) if not _is_held_out(turns[0][1])]
+    items = written(rng)
     n = len(items)
     items += generate.dialogues(rng, int(n * GENERATED))
+    items = [turns for turns in items if not _is_held_out(turns[0][1])]
     items += [drills.nonsense(rng) for _ in range(n // 60)]
     for question in rng.sample(refused, min(len(refused), n // 25)):
         items.append([("user", question), ("assistant", rng.choice(_REFUSALS))])

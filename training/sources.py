@@ -92,7 +92,8 @@ def tidy(source: str, turns: Iterable[tuple[str, str]]) -> Dialogue | None:
         kept.append((role, text))
     if kept and kept[-1][0] == USER:
         kept.pop()
-    if len(kept) < 2 or not all(is_clean(t) for _, t in kept):
+    # brackets are place holders: [user 2 name]
+    if len(kept) < 2 or not all(is_clean(t) and "[" not in t for _, t in kept):
         return None
     if source == "byu_chitchat" and not all(is_impersonal(t) for _, t in kept):
         return None
