@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from chatrwkv import cli
+from chatrwkv.tui import commands, keys
 from training.text import generate, library
 
 if TYPE_CHECKING:
@@ -119,3 +121,18 @@ def test_generated_dialogues_are_well_formed_and_free_of_held_out_prompts() -> N
             assert not BROKEN.search(text), text
             assert role == "user" or (len(text.split()) <= MAX_WORDS and text[-1] in '.!?"'), text
             assert role == "assistant" or library.normalise(text) not in banned
+
+
+def test_replies_name_only_commands_and_keys_that_the_app_has() -> None:
+    """A small model repeats with full confidence whatever it was told of a command that is gone."""
+    replies = [text for _, turns in DIALOGUES for role, text in turns if role == "assistant"]
+    replies += [text for _, i in INTENTS for text in (*i.answer, *i.follow_answer)]
+    known_keys = {key for binding in keys.EVERY for key in binding.key.split(",")}
+    outside_the_app = {"ctrl+v", "ctrl+shift+c", "ctrl+shift+v"}  # how other programs copy and paste
+    for text in replies:
+        for name in re.findall(r"(?<![\w/.])/([a-z]+)\b", text):
+            assert commands.command_named(name), text
+        for key in re.findall(r"\b(?:ctrl|alt|shift)\+[a-z+]+\b", text):
+            assert key in known_keys | outside_the_app, text
+        for name in re.findall(r"\b(?:Run|Type|Try|Use|run|type|use|command|with) chatrwkv ([a-z]+)", text):
+            assert name in cli.COMMANDS, text
