@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from chatrwkv.errors import ChatRWKVError, DeviceLost, GenerationError, OutOfMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _log = logging.getLogger(__name__)
 
@@ -32,17 +32,21 @@ _LENGTH = 200  # of a foreign message; torch appends pages of advice
 
 
 @contextmanager
-def foreign_errors() -> Iterator[None]:
-    """Raise whatever goes wrong inside as a `ChatRWKVError`, from its cause."""
+def foreign_errors(is_expected: Callable[[], bool] = bool) -> Iterator[None]:
+    """Raise whatever goes wrong inside as a `ChatRWKVError`, from its cause.
+
+    Args:
+        is_expected: asked whether errors are no surprise now and stay out of the log; `bool()` is no.
+    """
     try:
         yield
     except ChatRWKVError:
         raise
     except Exception as error:
-        raise in_our_words(error) from error
+        raise in_our_words(error, log=not is_expected()) from error
 
 
-def in_our_words(error: BaseException) -> ChatRWKVError:
+def in_our_words(error: BaseException, *, log: bool = True) -> ChatRWKVError:
     """What a foreign exception means for the user; unknown ones are logged with their traceback."""
     if isinstance(error, ChatRWKVError):
         return error
@@ -57,7 +61,8 @@ def in_our_words(error: BaseException) -> ChatRWKVError:
             f"The device stopped answering: {_first_line(text)}",
             hint="Start again; if it comes back, load the model on the CPU.",
         )
-    _log.error("unexpected error in the engine", exc_info=error)
+    if log:
+        _log.error("unexpected error in the engine", exc_info=error)
     what = f"{name}: {_first_line(text)}" if text else name
     return GenerationError(
         f"The engine met an error it does not know: {what}", hint="The log has the details."

@@ -7,6 +7,7 @@ first load, on this thread.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import os
@@ -37,6 +38,10 @@ __all__ = ["EngineThread", "Job"]
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
+
+# A daemon thread that is in C++ when Python (before 3.14) goes down is unwound there, which ends in
+# `terminate called` and a core dump: seen when leaving during `import torch`, which takes up to 9 s.
+_AT_EXIT_S = 12.0
 
 
 class Loader(Protocol):
@@ -101,18 +106,22 @@ class EngineThread:
     def start(self) -> None:
         """Begin to work; jobs given before wait for it."""
         self._thread.start()
+        atexit.register(self.close, _AT_EXIT_S)
 
     def close(self, timeout: float = 1.0) -> None:
         """Cancel everything and wait for the thread, but not longer than `timeout` seconds.
 
         Replies that run end as `Finished(CANCELLED)` with their state. A thread that is deep inside a pass
-        is left behind; it is a daemon and cannot hold up the exit.
+        or `import torch` is left behind. Before Python itself goes down it is waited for a little longer,
+        unless the program leaves by `os._exit`.
         """
         with self._lock:
             self._is_closing = True
         self._inbox.put(None)
         if self._thread.is_alive():
             self._thread.join(timeout)
+            if not self._thread.is_alive():
+                atexit.unregister(self.close)
         elif not self._thread.ident:
             self._end_everything()
 
@@ -213,7 +222,7 @@ class EngineThread:
     def _finish_task(self, message: _Load | _Call) -> None:
         job: Job[Any] = message.job
         try:
-            with foreign_errors():
+            with foreign_errors(self._leaving):
                 if isinstance(message, _Load):
                     result: object = self._load(message)
                 else:
@@ -222,6 +231,10 @@ class EngineThread:
             job.put(Failed(error))
         else:
             job.put(Done(result))
+
+    def _leaving(self) -> bool:
+        # `import torch` fails in any of a hundred places when the program is on its way out.
+        return self._is_closing
 
     def _call(self, message: _Call) -> object:
         job = message.job
@@ -263,7 +276,7 @@ class EngineThread:
 
     def _read_model(self, message: _Load) -> LoadedModel:
         job, what = message.job, f"Loading {message.path.name}"
-        with foreign_errors():
+        with foreign_errors(self._leaving):
             return self._loader(
                 message.path,
                 device=message.device,

@@ -380,3 +380,20 @@ def test_engine_thread_starts_without_torch():
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=60)
+
+
+def test_leaving_during_the_import_of_torch_does_not_abort():
+    """A daemon thread that Python unwinds inside C++ ends in `terminate called` and a core dump."""
+    program = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from chatrwkv.engine import EngineThread\n"
+        "engine = EngineThread()\n"
+        "engine.start()\n"
+        "engine.load(Path('none.pth'))\n"
+        "while 'torch' not in sys.modules:\n"
+        "    time.sleep(0)\n"
+        "engine.close(0.0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], timeout=60, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
