@@ -22,6 +22,15 @@ FRAMES = (
 )
 PLUS = "{a} plus {b} / {a} + {b} / {a}+{b} / {a} plus {b} / {a} and {b}"
 MINUS = "{a} minus {b} / {a} - {b} / {a}-{b} / {a} minus {b} / {a} take away {b} / {a} less {b}"
+WHOLE_PLUS = (
+    "Add {a} and {b}. / What is the sum of {a} and {b}? / If I add {b} to {a}, what do I get? / How much do {a} and {b} make? / "
+    "Add {b} to {a}, please. / What do {a} and {b} make together? / I add {a} and {b}. What is it?"
+)
+WHOLE_MINUS = (
+    "Take {b} from {a}. / Subtract {b} from {a}. / What is left of {a} when I take away {b}? / How much is {a} without {b}? / "
+    "If I take {b} from {a}, what is left? / What is the difference between {a} and {b}?"
+)
+WHOLE_TIMES = "Multiply {a} by {b}. / What is {a} multiplied by {b}? / How much is {b}, {a} times? / Multiply {a} and {b}, please."
 TIMES = "{a} times {b} / {a} * {b} / {a}*{b} / {a} times {b} / {a} x {b} / {a} multiplied by {b}"
 
 THINGS = words(
@@ -34,26 +43,26 @@ NAMES = words("Tom Lisa Ben Mia Sam Nora Max Ida Leo Ella Paul Jane Finn Rosa Em
 def add(rng: Random) -> Dialogue:
     """A sum of two small numbers."""
     a, b = _operands(rng)
-    return _asked(rng, PLUS, a, b, "plus", a + b)
+    return _asked(rng, (PLUS, WHOLE_PLUS), (a, b), "plus", a + b)
 
 
 def subtract(rng: Random) -> Dialogue:
     """A difference that is never below zero."""
     a, b = sorted(_operands(rng), reverse=True)
-    return _asked(rng, MINUS, a, b, "minus", a - b)
+    return _asked(rng, (MINUS, WHOLE_MINUS), (a, b), "minus", a - b)
 
 
 def multiply(rng: Random) -> Dialogue:
     """A product from the table up to ten, the small ones more often."""
     a, b = min(rng.randint(0, 10), rng.randint(1, 10)), rng.randint(1, 10)
-    return _asked(rng, TIMES, a, b, "times", a * b)
+    return _asked(rng, (TIMES, WHOLE_TIMES), (a, b), "times", a * b)
 
 
 def divide(rng: Random) -> Dialogue:
     """A division without a rest."""
     b, result = rng.randint(1, 10), rng.randint(1, 10)
     return _asked(
-        rng, "{a} divided by {b} / {a}/{b} / {a} divided by {b}", b * result, b, "divided by", result
+        rng, ("{a} divided by {b} / {a}/{b}", "Divide {a} by {b}."), (b * result, b), "divided by", result
     )
 
 
@@ -265,6 +274,14 @@ def _operands(rng: Random) -> tuple[int, int]:
     return rng.randint(0, top), rng.randint(0, top)
 
 
-def _asked(rng: Random, forms: str, a: int, b: int, word: str, result: int) -> Dialogue:
-    ask = pick(rng, FRAMES).format(pick(rng, forms).format(a=a, b=b))
+def _asked(
+    rng: Random, forms: tuple[str, str], operands: tuple[int, int], word: str, result: int
+) -> Dialogue:
+    """A question from a frame with the bare sum in it, or one time in four a sentence of its own."""
+    a, b = operands
+    sums, sentences = forms
+    if rng.random() < 0.25:
+        ask = pick(rng, sentences).format(a=a, b=b)
+    else:
+        ask = pick(rng, FRAMES).format(pick(rng, sums).format(a=a, b=b))
     return said(ask, f"{a} {word} {b} is {result}.")
