@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from training.text.wording import Maker
 
 POLITE = (
-    "{} / {} / {} / {} / {} / Tell me, {} / Hey, {} / So, {} / Quick question: {} / I have a question: {} / "
+    "{} / {} / {} / {} / {} / {} / {} / {} / Tell me, {} / Hey, {} / So, {} / Quick question: {} / I have a question: {} / "
     "Sorry, {} / Ok, {} / Please, {} / I forgot: {} / My child asks: {} / At school they asked me: {} / Help me: {} / Once more: {}"
-)
 )
 NEXT = "And {}? / And {}? / What about {}? / And for {}? / {}? / And what about {}? / How about {}? / Now {}. / Ok, and {}?"
 
