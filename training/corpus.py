@@ -48,7 +48,7 @@ _SENTENCE = re.compile(r"(?<=[.!?\"])\s+")
 HELD_OUT_PERCENT = 2
 PAIR_REPEATS = 2
 """A hand-written dialogue has one wording where an intent has seventeen, so it is shown more often."""
-GENERATED = 0.6
+GENERATED = 1.0
 """Generated dialogues for each hand-written one."""
 
 
@@ -91,8 +91,55 @@ def allowed(turns: library.Dialogue | tuple[tuple[str, str], ...], banned: froze
     return not any(role == "user" and library.normalise(text) in banned for role, text in turns)
 
 
+_BEFORE = [
+    "Hey, ",
+    "So, ",
+    "And ",
+    "Well, ",
+    "OK, ",
+    "Hm, ",
+    "Tell me, ",
+    "Please: ",
+    "One question: ",
+    "Say, ",
+    "By the way, ",
+    "Now, ",
+    "Oh, ",
+    "Good. ",
+    "Nice. ",
+    "Thanks. ",
+    "I see. ",
+    "Another thing: ",
+    "Listen, ",
+    "Let me ask: ",
+]
+_AFTER = (
+    ", please",
+    " please",
+    " then",
+    " now",
+    ", thanks",
+    ", OK",
+    " for me",
+    ", my friend",
+    ", if you can",
+)
+
+
+def _framed(text: str, rng: random.Random) -> str:
+    """A turn with words around it that change nothing."""
+    if rng.random() < 0.6:
+        before = rng.choice(_BEFORE)
+        is_sentence = before[-2] in ".:"
+        return before + (text if is_sentence or text.startswith("I ") else text[:1].lower() + text[1:])
+    bare = text.rstrip(".!?")
+    return bare + rng.choice(_AFTER) + text[len(bare) :]
+
+
 def _vary(text: str, rng: random.Random) -> str:
-    """A question as people type it: now and then without capitals or the last mark, or with a slip."""
+    """A turn as people type it: now and then with words around it, without capitals or the last mark, or with a slip."""
+    if rng.random() < 0.15:
+        text = _framed(text, rng)
     chance = rng.random()
     if chance < 0.12:
         text = text[:1].lower() + text[1:]

@@ -30,16 +30,16 @@ ROW = 512
 _OPEN_ROWS = 64  # rows being filled at once: more waste less, and keep neighbours less
 MIXES: dict[str, dict[str, float]] = {
     "main": {
-        "own": 0.62,
-        "voice": 0.04,
-        "self_dialogue": 0.09,
+        "own": 0.70,
+        "voice": 0.03,
+        "self_dialogue": 0.07,
         "synthetic_persona_chat": 0.08,
-        "topical_chat": 0.02,
+        "topical_chat": 0.01,
         "byu_chitchat": 0.005,
         "openassistant_100trees": 0.005,
         "fairytale_qa": 0.01,
-        "fairytales": 0.06,
-        "books_easy": 0.07,
+        "fairytales": 0.05,
+        "books_easy": 0.04,
     },
     "final": {
         "own": 0.82,
