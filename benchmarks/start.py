@@ -1,0 +1,111 @@
+"""How long the app takes to paint, to accept typing and to have its model, with many chats stored.
+
+Runs the real program in a pseudo-terminal, `--runs` times; goals: painted 0.4 s, typing 0.8 s, model 1.5 s.
+Letters are sent once the prompt is painted; "typing" is when they are on the screen.
+
+    python benchmarks/start.py [--chats 1000] [--runs 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pty
+import re
+import select
+import signal
+import statistics
+import sys
+import tempfile
+import termios
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pyte
+
+from chatrwkv.chat.store import Store
+from chatrwkv.chat.tree import Conversation, NodeStatus, Role, new_node
+from chatrwkv.paths import Paths, private_dir
+
+COLUMNS, LINES = 120, 40
+TYPED = "zqzq"
+LIMIT_S = 60.0
+MARKS = {
+    "painted": re.compile(r"commands"),
+    "typing": re.compile(TYPED),
+    "model": re.compile(r"(fp32|bf16)\s+cpu"),
+}
+
+
+def fill(n_chats: int) -> None:
+    """Store chats of four messages each."""
+    paths = Paths.default()
+    private_dir(paths.data_dir)
+    store = Store.open(paths.database, private_dir(paths.backups))
+    for i in range(n_chats):
+        chat = Conversation.start(f"Chat number {i}")
+        parent = chat.root
+        for turn in range(4):
+            role = Role.ASSISTANT if turn % 2 else Role.USER
+            node = replace(new_node(parent, role, f"Message {turn} of chat {i}."), status=NodeStatus.COMPLETE)
+            chat, parent = chat.with_node(node), node.id
+        store.create_chat(chat)
+    store.flush()
+    store.close()
+
+
+def start_once() -> dict[str, float]:
+    """Seconds from exec to each mark."""
+    began = time.monotonic()
+    pid, terminal = pty.fork()
+    if pid == 0:
+        quiet = termios.tcgetattr(0)
+        quiet[3] &= ~termios.ECHO  # what the terminal itself echoes is not the app's doing
+        termios.tcsetattr(0, termios.TCSANOW, quiet)
+        environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(COLUMNS), "LINES": str(LINES)}
+        os.execve(sys.executable, [sys.executable, "-m", "chatrwkv"], environ)
+    screen = pyte.Screen(COLUMNS, LINES)
+    stream = pyte.ByteStream(screen)
+    found: dict[str, float] = {}
+    has_typed = False
+    while len(found) < len(MARKS) and time.monotonic() - began < LIMIT_S:
+        if select.select([terminal], [], [], 0.005)[0]:
+            stream.feed(os.read(terminal, 65536))
+            text = "\n".join(screen.display)
+            now = time.monotonic() - began
+            found.update(
+                {name: now for name, mark in MARKS.items() if name not in found and mark.search(text)}
+            )
+            if "painted" in found and not has_typed:  # a person types as soon as there is a prompt
+                os.write(terminal, TYPED.encode())
+                has_typed = True
+    os.kill(pid, signal.SIGTERM)
+    while True:
+        try:
+            if not os.read(terminal, 65536):
+                break
+        except OSError:
+            break
+    os.waitpid(pid, 0)
+    os.close(terminal)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--chats", type=int, default=1000)
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["CHATRWKV_DATA_DIR"] = str(Path(folder) / "data")
+        fill(options.chats)
+        start_once()  # the first start compiles byte code and warms the file cache
+        runs = [start_once() for _ in range(options.runs)]
+    for name in MARKS:
+        values = sorted(run.get(name, float("nan")) for run in runs)
+        print(f"{name:8} median {statistics.median(values):.2f} s   {values[0]:.2f} to {values[-1]:.2f}")
+
+
+if __name__ == "__main__":
+    main()
