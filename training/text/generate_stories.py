@@ -139,9 +139,8 @@ def dialogues(rng: Random, n: int) -> Iterator[Dialogue]:
     return stream(rng, n, MAKERS)
 
 
-def _after(rng: Random, story: Story) -> list[str]:
-    """Up to three questions or remarks after the story."""
-    hero = story.slots["h"]
+def _talk(story: Story) -> list[tuple[str, str]]:
+    """What can be asked or said about this story, each with its answer."""
     talk = [
         (
             "What was the {h} called? / What is the name of the {h}? / Who was the story about? / What was its name?",
@@ -177,6 +176,13 @@ def _after(rng: Random, story: Story) -> list[str]:
     if story.has("l"):
         ask = "What did {N} learn? / What is the moral? / What do we learn from that? / What does the story teach? / And the moral?"
         talk.append((ask, "The story says that {l}."))
+    return talk
+
+
+def _after(rng: Random, story: Story) -> list[str]:
+    """Up to three questions or remarks after the story."""
+    hero = story.slots["h"]
+    talk = _talk(story)
     rng.shuffle(talk)
     texts: list[str] = []
     for ask, answer in talk[: rng.choice((0, 0, 1, 1, 2, 3))]:
