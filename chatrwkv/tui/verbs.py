@@ -40,7 +40,7 @@ def open_session(screen: ChatCore) -> ChatSession:
 
 async def new(screen: ChatCore, argument: str) -> None:
     """Start a new chat."""
-    session = screen.workspace.new_chat()
+    session = screen.app.fresh_chat()
     if argument:
         session.rename(argument)
     await screen.show_chat(session)
@@ -49,9 +49,7 @@ async def new(screen: ChatCore, argument: str) -> None:
 
 async def chats(screen: ChatCore, _: str) -> None:
     """Show and search the chats."""
-    if screen.open_panel("chats", is_open=True):
-        screen.refresh_margins()
-        screen.chats.rows.focus()
+    screen.show_chats()
 
 
 async def rename(screen: ChatCore, argument: str) -> None:

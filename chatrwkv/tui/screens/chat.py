@@ -161,7 +161,7 @@ class ChatScreen(ChatCore):
             self.open_panel("chats", is_open=False)
             self.prompt.focus()
         else:
-            self.action_command("chats")
+            self.show_chats()
 
     def action_page(self, step: int) -> None:
         """Scroll the transcript by a page."""

@@ -132,6 +132,12 @@ class ChatCore(ChatFrame):
         ]
         self.chats.show(entries, self.session.id, self.app.clock())
 
+    def show_chats(self) -> None:
+        """Open the list and go there."""
+        self.open_panel("chats", is_open=True)
+        self.refresh_margins()
+        self.chats.rows.focus()
+
     def _ticked(self, changed: bool) -> bool:
         """After each round of the pump; whether something else takes time."""
         self.app.poll_jobs()

@@ -17,7 +17,7 @@ from chatrwkv.tui.widgets.status import KeyBar, Seam, TitleLine
 from chatrwkv.tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from textual import events
     from textual.app import ComposeResult
@@ -57,6 +57,7 @@ class ChatFrame(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """The picture of screens.md."""
+        self.arrange_panels(*self.app.size)  # before the first paint, so that nothing moves after it
         yield self._too_small
         yield self.title_line
         yield self._top
@@ -86,13 +87,17 @@ class ChatFrame(Screen[None]):
         auto = {"chats": width >= _WIDE, "side": width >= _WIDEST}
         shows = {name: auto[name] if want is None else want for name, want in self._wants.items()}
         is_tiny = width < _LEAST[0] or height < _LEAST[1]
-        self.set_class(is_tiny, "-tiny")
-        self.set_class(width < _MINIMAL, "-minimal")
-        self.set_class(width >= _WIDE and height >= 30, "-wide")
-        self.set_class(shows["chats"], "-shows-chats")
-        self.set_class(shows["side"], "-shows-side")
-        self.set_class(shows["chats"] and not auto["chats"], "-over-chats")
-        self.set_class(shows["side"] and not auto["side"], "-over-side")
+        self._set_classes(
+            {
+                "-tiny": is_tiny,
+                "-minimal": width < _MINIMAL,
+                "-wide": width >= _WIDE and height >= 30,
+                "-shows-chats": shows["chats"],
+                "-shows-side": shows["side"],
+                "-over-chats": shows["chats"] and not auto["chats"],
+                "-over-side": shows["side"] and not auto["side"],
+            }
+        )
         joints = [_LIST_WIDTH - 1] if shows["chats"] and auto["chats"] else []
         joints += [width - _SIDE_WIDTH] if shows["side"] and auto["side"] else []
         self._top.joints = self._bottom.joints = tuple(joints)
@@ -102,6 +107,15 @@ class ChatFrame(Screen[None]):
             self._too_small.update(
                 Content(f"{width} x {height} is too small;\n{_LEAST[0]} x {_LEAST[1]} is enough.")
             )
+
+    def _set_classes(self, wanted: Mapping[str, bool]) -> None:
+        """All at once: each class that changes would restyle every widget on its own."""
+        if all(self.has_class(name) == is_set for name, is_set in wanted.items()):
+            return
+        for name, is_set in wanted.items():
+            self.set_class(is_set, name, update=False)
+        if self.is_mounted:
+            self.update_node_styles()
 
     @property
     def has_overlay(self) -> bool:
