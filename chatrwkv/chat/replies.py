@@ -162,6 +162,10 @@ class Reply:
         self.reading = reading  # one assignment: the other thread sees all of it or nothing
         return reading.prompt
 
+    def learn(self, tokens: Mapping[str, Ids]) -> None:
+        """Ids that were encoded for the text it goes on from."""
+        self.node = replace(self.node, tokens={**self.node.tokens, **tokens})
+
     # -- for the screen -----------------------------------------------------------------------------------
 
     def stop(self) -> None:

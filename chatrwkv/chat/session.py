@@ -321,7 +321,9 @@ class ChatSession(SessionView):
         owner = reply.node_id if reply.before else reply.node.parent
         assert owner is not None, "a reply has a parent"
         for node_id, tokens in encoded.items():
-            if node_id in self.conversation.nodes and node_id != reply.node_id:
+            if node_id == reply.node_id:
+                reply.learn(tokens)
+            if node_id in self.conversation.nodes:
                 node = self.conversation.nodes[node_id]
                 self._changes.learn(replace(node, tokens={**node.tokens, **tokens}))
         after = self._around.store.put_tokens(encoded) if encoded else None
