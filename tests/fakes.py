@@ -80,6 +80,7 @@ class ByteTokenizer:
 
     tokenizer_id = "byte-tokenizer00"
     n_vocab = 257
+    end_id = 0
 
     def encode(self, text: str) -> list[int]:
         return [byte + 1 for byte in text.encode()]

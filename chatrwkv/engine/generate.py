@@ -26,7 +26,6 @@ from chatrwkv.engine.sampling import Sampler, weightless_ids
 from chatrwkv.engine.state import Scratch, Snapshot, State
 from chatrwkv.engine.tokens.detok import Utf8Stream
 from chatrwkv.engine.tokens.stops import StopMatcher
-from chatrwkv.engine.tokens.tokenizer import END
 from chatrwkv.errors import GenerationError
 
 if TYPE_CHECKING:
@@ -174,9 +173,12 @@ class Reply:
         params, tokenizer = request.params, loaded.tokenizer
         self.outlet = outlet
         self._loaded = loaded
-        banned = loaded.banned if request.stop_on_end else loaded.banned | {END}
+        self._end_id = tokenizer.end_id
+        banned = loaded.banned
+        if self._end_id is not None and not request.stop_on_end:
+            banned |= {self._end_id}
         n_vocab = loaded.model.spec.n_vocab
-        self._sampler = Sampler(params, n_vocab, banned, weightless_ids(tokenizer))
+        self._sampler = Sampler(params, n_vocab, banned, weightless_ids(tokenizer), self._end_id)
         for token_id in request.penalise:
             self._sampler.accept(token_id)
         before = tokenizer.decode(request.penalise)
@@ -205,7 +207,7 @@ class Reply:
             NumericalError: there is nothing to draw from.
         """
         picked = self._sampler.pick(self._logits, self._position)
-        if picked.id == END:
+        if picked.id == self._end_id:
             self.finish(FinishReason.END, freeze)
             return None
         self._position += 1

@@ -59,6 +59,7 @@ class Sampler:
         n_vocab: V of the model.
         banned: ids that must never be drawn, beside those of `params`.
         weightless: ids whose counts stay 0, see `weightless_ids`.
+        end_id: banned before `min_tokens`.
     """
 
     def __init__(
@@ -67,8 +68,10 @@ class Sampler:
         n_vocab: int,
         banned: Iterable[int] = (),
         weightless: frozenset[int] = frozenset(),
+        end_id: int | None = END,
     ) -> None:
         self.params = params
+        self._end_id = end_id
         # 32 bits: short enough to be read out and typed in again.
         self.seed = secrets.randbits(32) if params.seed is None else params.seed
         self.n_vocab = n_vocab
@@ -123,8 +126,8 @@ class Sampler:
                 hint="Try another precision (bf16 or fp32 instead of fp16) or another model file.",
             )
         x[self._banned] = -math.inf
-        if position < self.params.min_tokens:
-            x[END] = -math.inf
+        if position < self.params.min_tokens and self._end_id is not None:
+            x[self._end_id] = -math.inf
         n = len(self._slots)
         if n:
             ids = self._ids[:n]

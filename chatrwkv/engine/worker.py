@@ -173,6 +173,8 @@ class EngineThread:
             self._work()
             if self._scheduler is not None and self._scheduler.is_busy:
                 self._turn(self._scheduler)
+                if not self._is_busy:
+                    self._replying.clear()  # an ended job holds a state
         self._end_everything()
 
     def _turn(self, scheduler: Scheduler) -> None:

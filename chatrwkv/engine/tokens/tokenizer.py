@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 WORLD_VOCABULARY = Path(__file__).with_name("rwkv_vocab_v20230424.txt")
 END = 0
-"""The end of text in every RWKV vocabulary: never encoded, never fed, read as ''."""
+"""The end of text in World, 20B and most others: never encoded, never fed in a reply, read as ''."""
 
 # Almost every literal of a vocabulary is plain text in quotes, whose bytes can be taken as they stand; only
 # the rest (840 of World's 65529 lines) needs a parser. 20 ms instead of 350 for the whole file.
@@ -44,35 +44,43 @@ class Tokenizer(Protocol):
     def n_vocab(self) -> int:
         """The highest id + 1."""
 
+    @property
+    def end_id(self) -> int | None:
+        """The id that ends a text; None where every id is text."""
+
     def encode(self, text: str) -> list[int]:
-        """The ids of `text`; never `END`."""
+        """The ids of `text`; never `end_id`."""
 
     def bytes_of(self, token_id: int) -> bytes:
-        """What the id stands for, perhaps half a character; b"" for `END` and ids without an entry."""
+        """What the id stands for, perhaps half a character; b"" for `end_id` and ids without an entry."""
 
     def decode(self, token_ids: Iterable[int]) -> str:
         """The text of `token_ids`, with U+FFFD for what is not UTF-8."""
 
     def unused(self, n: int) -> frozenset[int]:
-        """The ids below `n`, a model's vocabulary, that have no entry; `END` is not among them."""
+        """The ids below `n`, a model's vocabulary, that must not be drawn; `end_id` is not among them."""
 
 
 class ByteLevelTokenizer:
     """What all tokenizers share that know the bytes of each id.
 
     Args:
-        table: the bytes of each id; None where an id has no entry. `table[0]` is not looked at.
+        table: the bytes of each id; None where an id has no entry.
         tokenizer_id: see `Tokenizer`.
+        end_id: see `Tokenizer`.
     """
 
-    def __init__(self, table: list[bytes | None], tokenizer_id: str) -> None:
+    def __init__(self, table: list[bytes | None], tokenizer_id: str, end_id: int | None = END) -> None:
         self._table = table
         self.tokenizer_id = tokenizer_id
         self.n_vocab = len(table)
+        self.end_id = end_id
 
     def bytes_of(self, token_id: int) -> bytes:
-        """What the id stands for; b"" for `END` and ids without an entry."""
-        return (self._table[token_id] or b"") if END < token_id < len(self._table) else b""
+        """What the id stands for; b"" for `end_id` and ids without an entry."""
+        if token_id == self.end_id or not 0 <= token_id < len(self._table):
+            return b""
+        return self._table[token_id] or b""
 
     def decode(self, token_ids: Iterable[int]) -> str:
         """The text of `token_ids`, with U+FFFD for what is not UTF-8."""
@@ -81,7 +89,7 @@ class ByteLevelTokenizer:
     def unused(self, n: int) -> frozenset[int]:
         """The ids below `n` that have no entry."""
         known = self._table
-        return frozenset(i for i in range(1, n) if i >= len(known) or known[i] is None)
+        return frozenset(i for i in range(n) if i != self.end_id and (i >= len(known) or known[i] is None))
 
 
 class WorldTokenizer(ByteLevelTokenizer):
