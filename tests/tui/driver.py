@@ -109,6 +109,7 @@ async def running(
     loader: fake_loader | None = None,
     settings: Settings | None = None,
     wait: bool = True,
+    model_path: str = "",
     **options: Any,
 ) -> AsyncIterator[Driver]:
     """Open the app over a model that says `texts`; everything is below `tmp_path`."""
@@ -119,7 +120,7 @@ async def running(
     (models / "fake.pth").touch()
     paths = Paths(tmp_path / "config", tmp_path, tmp_path / "state", tmp_path / "cache")
     engine = EngineThread(loader=loader)
-    options.setdefault("model", str(models / "fake.pth"))
+    options.setdefault("model", model_path or str(models / "fake.pth"))
     app = ChatApp(AppOptions(settings=settings or Settings(), **options), engine, paths, clock=time.time)
     try:
         async with app.run_test(size=size, notifications=True) as pilot:

@@ -46,11 +46,14 @@ class Transcript(VerticalScroll, can_focus=False):
         self._hold: tuple[Widget, int] | None = None
         self._follows = True
         self._is_shifting = False
+        self._room = Static("", id="room", markup=False)
+        """Empty lines below, so that a shorter version can stand where a longer one stood."""
         self._lesson = Static(Content("\n".join(LESSON)), id="lesson", markup=False)
 
     def compose(self) -> ComposeResult:
         """Only the lesson of the empty chat."""
         yield self._lesson
+        yield self._room
 
     # -- looking --------------------------------------------------------------------------------------------
 
@@ -140,6 +143,7 @@ class Transcript(VerticalScroll, can_focus=False):
         }
         steady = self._steady(kept, hold)
         with self.app.batch_update():
+            self._room.styles.height = self.size.height if hold and not follow else 0
             gone = [view for view in self.views if kept.get(view.node_id) is not view]
             if gone:
                 await self.remove_children(gone)
@@ -160,6 +164,15 @@ class Transcript(VerticalScroll, can_focus=False):
                 self._follows = True
             elif steady is not None and (hold or not self.is_following):
                 self._hold = steady
+        if hold and not follow:
+            self.call_after_refresh(self._fit_room)
+
+    def _fit_room(self) -> None:
+        """Keep only as many empty lines as the position on the page needs."""
+        end = self._room.virtual_region.y
+        needed = max(0, round(self.scroll_y) + self.size.height - end)
+        self._room.styles.height = needed
+        self._follows = self.shows_end and not needed and round(self.scroll_y) + self.size.height >= end
 
     def _steady(self, kept: dict[str, MessageView], hold: str) -> tuple[Widget, int] | None:
         view = kept.get(hold)
