@@ -37,7 +37,7 @@ _M001 = (
         created REAL NOT NULL,
         updated REAL NOT NULL,
         deleted REAL                            -- when; NULL is not deleted
-    ) STRICT""",
+    )""",
     """CREATE TABLE nodes (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- order of making, so of siblings; clocks may jump
         id TEXT NOT NULL UNIQUE,
@@ -51,7 +51,7 @@ _M001 = (
         shown TEXT,                             -- the child shown most recently
         hidden INTEGER NOT NULL DEFAULT 0,      -- 1 is deleted or undone, kept for undo
         created REAL NOT NULL
-    ) STRICT""",
+    )""",
     "CREATE INDEX nodes_of_chat ON nodes(chat, hidden, seq)",
     "CREATE INDEX nodes_of_parent ON nodes(parent)",
     "CREATE UNIQUE INDEX one_root ON nodes(chat) WHERE parent IS NULL",
@@ -60,7 +60,7 @@ _M001 = (
         dialect TEXT NOT NULL,                  -- tokenizer and hash of the rendered text
         ids BLOB NOT NULL,                      -- u32 little endian
         PRIMARY KEY (node, dialect)
-    ) STRICT, WITHOUT ROWID""",
+    ) WITHOUT ROWID""",
     """CREATE TABLE snapshots (
         key TEXT PRIMARY KEY,                   -- of fingerprint and chain
         fingerprint TEXT NOT NULL,
@@ -69,12 +69,12 @@ _M001 = (
         n_bytes INTEGER NOT NULL,
         place TEXT NOT NULL,                    -- file name in the states folder
         created REAL NOT NULL
-    ) STRICT, WITHOUT ROWID""",
+    ) WITHOUT ROWID""",
     """CREATE TABLE node_snapshot (
         node TEXT NOT NULL REFERENCES nodes(id) ON DELETE CASCADE,
         key TEXT NOT NULL REFERENCES snapshots(key) ON DELETE CASCADE,
         PRIMARY KEY (node, key)
-    ) STRICT, WITHOUT ROWID""",
+    ) WITHOUT ROWID""",
     "CREATE INDEX nodes_of_snapshot ON node_snapshot(key)",
     """CREATE TABLE op_log (
         id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -85,14 +85,14 @@ _M001 = (
         inverse TEXT NOT NULL,
         undone INTEGER NOT NULL DEFAULT 0,
         created REAL NOT NULL
-    ) STRICT""",
+    )""",
     "CREATE INDEX ops_of_chat ON op_log(chat, scope, id)",
     """CREATE TABLE drafts (
         chat TEXT PRIMARY KEY REFERENCES chats(id) ON DELETE CASCADE,
         text TEXT NOT NULL,
         updated REAL NOT NULL
-    ) STRICT, WITHOUT ROWID""",
-    "CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+    ) WITHOUT ROWID""",
+    "CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
 )
 
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_chats,)
@@ -137,7 +137,7 @@ def _recorded(connection: sqlite3.Connection) -> set[str]:
 def _apply(connection: sqlite3.Connection, step: Callable[[sqlite3.Connection], None]) -> bool:
     with transaction(connection, full=True):
         connection.execute(
-            "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied REAL NOT NULL) STRICT"
+            "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied REAL NOT NULL)"
         )
         if step.__name__ in _recorded(connection):
             return False  # another process was faster
