@@ -67,6 +67,41 @@ def ffn4(draw: Draw, tensors: dict[str, Tensor], size: Size, i: int) -> None:
     tensors[ffn + "value.weight"] = draw.linear(C, F, 0.5)
 
 
+def rwkv23(
+    size: Size = Size(),
+    seed: int = 0,
+    *,
+    is_v2: bool = False,
+    one_mix: bool = False,
+    ffn_pre: bool = False,
+    copy_width: int = 0,
+) -> dict[str, Tensor]:
+    """RWKV-3, or 2: its own with one mix, AI-Writer's `_new_` with three; `copy_width` of HeadQK."""
+    draw, C = Draw(seed), size.n_embd
+    tensors = rwkv4(size, seed)
+    for i in range(size.n_layer):
+        block = f"blocks.{i}."
+        for name in ("time_decay", "time_first"):
+            tensors[f"{block}att.{name}"] = tensors[f"{block}att.{name}"][:, None]
+        if one_mix:
+            for name in ("att", "ffn"):
+                tensors[f"{block}{name}.time_mix"] = tensors.pop(f"{block}{name}.time_mix_k")
+                for letter in "vr":
+                    tensors.pop(f"{block}{name}.time_mix_{letter}", None)
+    if is_v2:
+        del tensors["blocks.0.ln0.weight"], tensors["blocks.0.ln0.bias"]
+    if ffn_pre:
+        made = {n: t for n, t in tensors.items() if n.startswith("blocks.1.ffn.")}
+        tensors |= {
+            n.replace("blocks.1.ffn.", "blocks.0.ffnPre."): t.flip(0).clone() for n, t in made.items()
+        }
+        tensors = {n: t for n, t in tensors.items() if not n.startswith("blocks.0.att.")}
+    if copy_width:
+        tensors["head_q.weight"] = draw.linear(copy_width, C, 1.5)
+        tensors["head_k.weight"] = draw.linear(copy_width, C, 1.5)
+    return tensors
+
+
 def rwkv4(size: Size = Size(), seed: int = 0) -> dict[str, Tensor]:
     """RWKV-4: a decay from exp(-exp(-5)) to exp(-exp(3)) for each channel."""
     draw, C = Draw(seed), size.n_embd

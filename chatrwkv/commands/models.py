@@ -85,10 +85,13 @@ def info(args: argparse.Namespace) -> int:
     """What the tensors say; the name is not believed."""
     from chatrwkv.engine import detect
     from chatrwkv.engine.checkpoint import open_checkpoint
+    from chatrwkv.engine.options import read_options, shown, with_options
 
     entry = model_entry(settings_of(args, {"model.default": args.model}))
     checkpoint = open_checkpoint(_weights_file(entry.path))
     spec = detect(checkpoint.shapes, checkpoint.fingerprint, checkpoint.dtype)
+    options = read_options(checkpoint.path, spec)
+    spec = with_options(spec, options)
     fields: dict[str, Any] = {
         "name": entry.name,
         "path": str(entry.path),
@@ -103,6 +106,10 @@ def info(args: argparse.Namespace) -> int:
         "fingerprint": spec.fingerprint,
         "family": entry.family,
     }
+    chosen = shown(options)
+    fields["options"] = (
+        chosen if args.json else ", ".join(f"{name} {value}" for name, value in chosen.items())
+    )
     card = entry.path / "CARD.md"
     if entry.path.is_dir() and card.is_file():
         fields["card"] = str(card)

@@ -7,11 +7,13 @@ Either may end in Failed instead. Nothing follows Finished, Done or Failed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from chatrwkv.engine.state import Snapshot
     from chatrwkv.errors import ChatRWKVError
 
@@ -65,6 +67,8 @@ class ModelInfo:
     state_bytes: int
     card_family: str
     """One of "builtin", "g1", "world", "raven", "pile" and "", guessed from the name, for the choice of a template."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What the checkpoint does not say about itself (`engine.options`), by name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from chatrwkv.engine import kernels
 from chatrwkv.engine.checkpoint import Checkpoint, open_checkpoint
 from chatrwkv.engine.events import ModelInfo
 from chatrwkv.engine.memory import free_bytes, readable
+from chatrwkv.engine.options import read_options, shown, with_options
 from chatrwkv.engine.spec import Generation, ModelSpec, detect
-from chatrwkv.engine.tokens.tokenizer import WorldTokenizer
+from chatrwkv.engine.tokens.choice import tokenizer_for
 from chatrwkv.engine.weights import is_matrix, prepare
 from chatrwkv.errors import (
     BadValue,
@@ -47,10 +48,10 @@ QUANTISED = {"int8": 8.25 / 8, "int4": 4.25 / 8}
 # bf16 decodes 1.3 times and prefills 3 times as fast (L12 C768), but not every CPU has them.
 _SMALL_PARAMS = 300_000_000
 
-_WORLD_HEAD = 65_536  # rows of the head of every World model; 65,529 of them have an entry
-
 # generation: (module in models/, class)
 _FAMILIES: dict[Generation, tuple[str, str]] = {
+    Generation.V2: ("rwkv23", "RWKV23"),
+    Generation.V3: ("rwkv23", "RWKV23"),
     Generation.V4: ("rwkv4", "RWKV4"),
     Generation.V5_0: ("rwkv5", "RWKV5"),
     Generation.V5_1: ("rwkv5", "RWKV5"),
@@ -115,11 +116,8 @@ class LoadedModel:
         hint = "Load the model it was saved with."
         if snapshot.fingerprint != self.model.spec.fingerprint:
             raise StateMismatch(f"The state belongs to another model than {self.name}.", hint=hint)
-        blank = self.model.blank().tensors
-        found = {name: tensor.shape for name, tensor in snapshot.state.tensors.items()}
-        if found != {name: tensor.shape for name, tensor in blank.items()} or snapshot.logits.shape != (
-            self.model.spec.n_vocab,
-        ):
+        n_vocab = self.model.spec.n_vocab
+        if not snapshot.state.fits(self.model.blank(), n_vocab) or snapshot.logits.shape != (n_vocab,):
             raise StateMismatch(f"The state has not the shape of a state of {self.name}.", hint=hint)
         if not all(_is_finite(t) for t in (*snapshot.state.tensors.values(), snapshot.logits)):
             raise StateMismatch("The state holds values that are no numbers.", hint="Use an earlier one.")
@@ -152,8 +150,10 @@ def load_model(
     spec = detect(checkpoint.shapes, checkpoint.fingerprint, checkpoint.dtype)
     family = _family(spec.generation)
     family.check(checkpoint.tensors, spec)
+    options = read_options(file, spec)
+    spec = with_options(spec, options)
     name = path.name if path.is_dir() else path.stem
-    tokenizer = _tokenizer(spec.n_vocab, _vocabulary_beside(file))
+    tokenizer = tokenizer_for(file, spec.n_vocab, str(options.get("tokenizer", "auto")))
     place = choose_device(device)
     if dtype in QUANTISED and spec.generation is not Generation.V7:
         raise BadValue(
@@ -168,7 +168,7 @@ def load_model(
         model = _load_native(checkpoint, spec, kind, native, progress, cancelled)
     else:
         tensors = _read(checkpoint, place, DTYPES["bf16" if kind in QUANTISED else kind], progress, cancelled)
-        model = family(spec, tensors)
+        model = family(spec, tensors, options) if family.TAKES_OPTIONS else family(spec, tensors)
         if place.type == "cpu" and spec.generation is Generation.V7:
             model = import_module("chatrwkv.engine.models.native7").SwitchingRWKV7(model, kind)
     info = ModelInfo(
@@ -185,6 +185,7 @@ def load_model(
         dtype=kind,
         state_bytes=model.blank().n_bytes,
         card_family="builtin" if path.parent.name == "builtin" else _card_family(name),
+        options=shown(options),
     )
     banned = tokenizer.unused(spec.n_vocab)
     return LoadedModel(model, tokenizer, name, path, str(place), kind, banned, info)
@@ -204,27 +205,6 @@ def _checkpoint_file(path: Path) -> Path:
     raise ModelNotFound(
         f"The folder {path} holds no model.", hint="It needs a .pth file or a model.safetensors."
     )
-
-
-def _vocabulary_beside(file: Path) -> Path | None:
-    """A vocabulary beside the model, which wins over the rule by vocabulary size."""
-    candidates = (file.with_name(f"{file.stem}.vocab.txt"), file.with_name("vocab.txt"))
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
-
-
-def _tokenizer(n_vocab: int, beside: Path | None) -> Tokenizer:
-    if beside is None and n_vocab != _WORLD_HEAD:
-        raise ModelUnsupported(
-            f"There is no tokenizer for a vocabulary of {n_vocab}.",
-            hint="Put its vocabulary beside the model, as vocab.txt in the World format.",
-        )
-    tokenizer = WorldTokenizer.bundled() if beside is None else WorldTokenizer.from_file(beside)
-    if tokenizer.n_vocab > n_vocab:
-        raise ModelFormatError(
-            f"The vocabulary has {tokenizer.n_vocab} ids, the model only {n_vocab}.",
-            hint="Put the vocabulary that belongs to the model beside it.",
-        )
-    return tokenizer
 
 
 def _family(generation: Generation) -> Any:

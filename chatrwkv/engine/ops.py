@@ -26,6 +26,7 @@ CHUNK_6 = 32
 MIN_LOG_DECAY_6 = -20.0
 NOTHING_4 = -1e30  # the exponent of an empty sum; finite, so that differences of it are numbers
 ABSENT_4 = -1e38  # the key of a padding token, absent even beside NOTHING_4
+MAX_LOG_EPS = 80.0  # exp of more would leave float32; beside e^80 the sums are nothing already
 # Training divides y by 8 (`head_size_divisor`) and uses eps 1e-5; without dividing that is 1e-5 · 8²,
 # for every head size.
 GROUP_NORM_EPS = 64e-5
@@ -93,6 +94,7 @@ def wkv4_scan(
     u: Tensor,
     carry: tuple[Tensor, Tensor, Tensor],
     real: Tensor | None = None,
+    log_eps: float | None = None,
 ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
     """The RWKV-4 recurrence over T tokens in about 2·sqrt(T) vector steps.
 
@@ -109,6 +111,7 @@ def wkv4_scan(
         w: (C,) log of the decay, <= 0.  u: (C,) bonus of the token itself.
         carry: aa, bb, pp (B, C) each.
         real: (B, T), False for padding at the right; None if there is none.
+        log_eps: log of what v2 and v3 add to the denominator.
 
     Returns:
         y (B, T, C) and the new carry.
@@ -121,17 +124,20 @@ def wkv4_scan(
     for t in range(k.shape[2]):
         own.append((aa, bb, pp))
         aa, bb, pp = wkv4_step(k[:, :, t], v[:, :, t], decay[:, :, t], aa, bb, pp)
-    total = decay.sum(2)
+    through = decay.sum(2)
     before = []  # what each chunk finds
     for g in range(k.shape[1]):
         before.append(carry)
-        carry = _merge4(carry, total[:, g], (aa[:, g], bb[:, g], pp[:, g]))
+        carry = _merge4(carry, through[:, g], (aa[:, g], bb[:, g], pp[:, g]))
     aa, bb, pp = (torch.stack(parts, 2) for parts in zip(*own, strict=True))  # (B, G, n, C)
     old_aa, old_bb, old_pp = (torch.stack(parts, 1)[:, :, None] for parts in zip(*before, strict=True))
     old_pp = old_pp + (decay.cumsum(2) - decay)
     q = torch.maximum(torch.maximum(old_pp, pp), u + k)
     e_old, e_own, e_now = (old_pp - q).exp(), (pp - q).exp(), (u + k - q).exp()
-    y = (e_old * old_aa + e_own * aa + e_now * v) / (e_old * old_bb + e_own * bb + e_now)
+    total = e_old * old_bb + e_own * bb + e_now
+    if log_eps is not None:
+        total = total + (log_eps - q).clamp(max=MAX_LOG_EPS).exp()
+    y = (e_old * old_aa + e_own * aa + e_now * v) / total
     return y.flatten(1, 2)[:, :n_tokens], carry
 
 

@@ -94,19 +94,27 @@ def detect(shapes: Mapping[str, tuple[int, ...]], fingerprint: str = "", dtype: 
     generation, att = _generation(shapes)
     if generation is Generation.V1:
         return _spec_v1(shapes, fingerprint, dtype)
-    block = att.removesuffix("att.")
     n_vocab, n_embd = _dims(shapes, "emb.weight", 2)
-    width_out = shapes.get("ln_out.weight", (n_embd,))
-    if len(width_out) == 1 and width_out[0] != n_embd:  # else every other tensor would be blamed
-        raise ModelFormatError(
-            f"The tensor 'emb.weight' has {n_embd} columns, where ln_out has {width_out[0]}.", hint=_DAMAGED
-        )
-    n_ffn = _dims(shapes, f"{block}ffn.key.weight", 2)[0]
+    _check_width(shapes, n_embd)
+    n_ffn = _dims(shapes, "blocks.0.ffn.key.weight", 2)[0]
     width = _dims(shapes, f"{att}key.weight", 2)[0]
     n_layer = _count_layers(shapes)
     head_size = _head_size(shapes, generation, att, width)
     return ModelSpec(
         generation, n_layer, n_embd, head_size, n_vocab, n_ffn, fingerprint, _count_params(shapes), dtype
+    )
+
+
+def _check_width(shapes: Mapping[str, tuple[int, ...]], n_embd: int) -> None:
+    """Blame the one of the embedding, ln_out and head that disagrees, or every tensor after it would be."""
+    ln_out, head = shapes.get("ln_out.weight", (n_embd,)), shapes.get("head.weight", (0, n_embd))
+    if ln_out == (n_embd,) or len(ln_out) != 1:
+        return
+    name, found, other = ("ln_out.weight", ln_out[0], n_embd)
+    if head[-1] == ln_out[0]:
+        name, found, other = ("emb.weight", n_embd, ln_out[0])
+    raise ModelFormatError(
+        f"The tensor {name!r} is {found} channels wide, where the others have {other}.", hint=_DAMAGED
     )
 
 
@@ -126,18 +134,20 @@ def _generation(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Generation, str]
         return Generation.V1, ""
     # A block 0 with `ffnPre` has no `att`.
     att = "blocks.1.att." if not _has(shapes, "blocks.0.att.") else "blocks.0.att."
-    if att + "r_k" in shapes:
+    if _any(shapes, att, "r_k", "k_k", "k_a"):
         return _generation_7_or_8(shapes, att.removesuffix("att.")), att
-    if att + "time_maa_x" in shapes:
-        if att + "gate.weight" in shapes and att + "time_decay_w1" in shapes:
+    if _any(shapes, att, "time_maa_x", "time_maa_w1"):
+        is_experiment = _any(shapes, att, "gate_w1", "time_maa_rkvw_w1")
+        if not is_experiment and _any(shapes, att, "gate.weight", "time_maa_g"):
             return Generation.V6, att
         raise ModelUnsupported(
             "This is one of the experiments x060a, b or c of RWKV-6, of which no model was published.",
             hint="Use a plain RWKV-6 (x060) model.",
         )
-    if att + "time_decay" not in shapes or "head.weight" not in shapes:
+    lacking = next((name for name in (att + "time_decay", "head.weight") if name not in shapes), None)
+    if lacking is not None:
         raise ModelUnsupported(
-            f"The file holds {len(shapes)} tensors, but not those of any RWKV model.",
+            f"The file holds {len(shapes)} tensors, but not those of any RWKV model ({lacking!r} is missing).",
             hint="Choose a .pth or .safetensors file of an RWKV model.",
         )
     return _generation_2_to_5(shapes, att), att
@@ -145,7 +155,7 @@ def _generation(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Generation, str]
 
 def _generation_7_or_8(shapes: Mapping[str, tuple[int, ...]], block: str) -> Generation:
     has_qkv = any(".qkv." in name for name in shapes)
-    deep_embed = block + "ffn.s_emb.weight" in shapes
+    deep_embed = _any(shapes, block + "ffn.", "s_emb.weight", "s_emb_x.weight", "s1")
     enn = block + "ffn.enn.weight" in shapes
     if has_qkv and deep_embed:
         return Generation.V7B
@@ -158,17 +168,17 @@ def _generation_7_or_8(shapes: Mapping[str, tuple[int, ...]], block: str) -> Gen
 
 def _generation_2_to_5(shapes: Mapping[str, tuple[int, ...]], att: str) -> Generation:
     decay = shapes[att + "time_decay"]
-    if att + "ln_x.weight" in shapes:
-        if att + "gate.weight" not in shapes:
+    if _any(shapes, att, "ln_x.weight", "ln_x.bias"):
+        if not _any(shapes, att, "gate.weight", "time_mix_g"):
             return Generation.V5_0
         # one decay a channel (as many as the key has rows) or one a head
         per_channel = math.prod(decay) == _dims(shapes, att + "key.weight", 2)[0]
         return Generation.V5_2 if per_channel else Generation.V5_1
-    if any(name.endswith("tiny_q.weight") for name in shapes):
+    if any(name.endswith(("tiny_q.weight", "tiny_k.weight")) for name in shapes):
         return Generation.V4A
-    if att + "qq.weight" in shapes:
+    if _any(shapes, att, "qq.weight", "kk.weight"):
         return Generation.V4B
-    if "blocks.0.ln0.weight" not in shapes:
+    if not _any(shapes, "blocks.0.ln0.", "weight", "bias"):
         return Generation.V2  # the only one whose stream is post-LN, so it has no ln0
     return Generation.V3 if len(decay) == 2 else Generation.V4
 
@@ -177,14 +187,16 @@ def _head_size(shapes: Mapping[str, tuple[int, ...]], generation: Generation, at
     if generation >= Generation.V7:
         return _dims(shapes, att + "r_k", 2)[1]
     if generation >= Generation.V5_2:
-        n_head = _dims(shapes, att + "time_faaaa", 2)[0]
+        source = att + "time_faaaa"
+        n_head = _dims(shapes, source, 2)[0]
     elif generation >= Generation.V5_0:
-        n_head = math.prod(_dims(shapes, att + "time_decay"))
+        source = att + "time_decay"
+        n_head = math.prod(_dims(shapes, source))
     else:
         return 1
     if n_head == 0 or width % n_head:
         raise ModelFormatError(
-            f"{att}key.weight has {width} rows, which {n_head} heads cannot share.",
+            f"The {n_head} heads of {source!r} cannot share the {width} rows of '{att}key.weight'.",
             hint=_DAMAGED,
         )
     return width // n_head
@@ -198,6 +210,11 @@ def _spec_v1(shapes: Mapping[str, tuple[int, ...]], fingerprint: str, dtype: str
     n_params = _count_params(shapes)
     n_layer, size = _count_layers(shapes), width // max(1, n_head)
     return ModelSpec(Generation.V1, n_layer, n_embd, size, n_vocab, n_ffn, fingerprint, n_params, dtype)
+
+
+def _any(shapes: Mapping[str, tuple[int, ...]], prefix: str, *names: str) -> bool:
+    """Whether one of them is there; two marks, so that a file that lacks one is still known and told so."""
+    return any(prefix + name in shapes for name in names)
 
 
 def _has(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> bool:

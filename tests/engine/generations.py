@@ -16,6 +16,7 @@ from tests.checkpoints import Size
 from tests.reference.rwkv4 import Reference4
 from tests.reference.rwkv5 import Reference5, Reference6
 from tests.reference.rwkv7 import Reference7
+from tests.reference.rwkv23 import Reference23
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,7 +36,13 @@ class Case:
     reference: Any
 
 
+_v2 = partial(checkpoints.rwkv23, is_v2=True)
 CASES = {
+    "2": Case(Generation.V2, partial(_v2, one_mix=True), Reference23),
+    "2 HeadQK": Case(Generation.V2, partial(_v2, one_mix=True, copy_width=24), Reference23),
+    "2 new": Case(Generation.V2, partial(_v2, ffn_pre=True, copy_width=24), Reference23),
+    "3": Case(Generation.V3, checkpoints.rwkv23, Reference23),
+    "3 ffnPre": Case(Generation.V3, partial(checkpoints.rwkv23, ffn_pre=True), Reference23),
     "4": Case(Generation.V4, checkpoints.rwkv4, Reference4),
     "5.0": Case(Generation.V5_0, partial(checkpoints.rwkv5, minor=0), Reference5),
     "5.0 time_first": Case(
@@ -95,15 +102,33 @@ def state_error(scratch: Any, reference: Any) -> float:
     if "aa" in mine:
         pairs = [(mine["att_shift"], kinds[0]), (mine["ffn_shift"], kinds[3])]
         scale = np.exp(mine["pp"])
+        total = np.where(kinds[2] > 0, kinds[2], 1)  # block 0 sums nothing under ffnPre
         pairs += [
-            (mine["aa"] * scale / kinds[2], kinds[1] / kinds[2]),
-            (mine["bb"] * scale / kinds[2], 1 + 0 * kinds[2]),
+            (mine["aa"] * scale / total, kinds[1] / total),
+            (mine["bb"] * scale / total, kinds[2] / total),
         ]
     else:
         is_key_first = isinstance(reference, Reference5)
         matrix = kinds[1].swapaxes(-1, -2) if is_key_first else kinds[1]
         pairs = [(mine["att_shift"], kinds[0]), (mine["wkv"], matrix), (mine["ffn_shift"], kinds[-1])]
+    pairs += [(mine[name], value) for name, value in getattr(reference, "past", {}).items()]
+    assert all(a.shape == b.shape for a, b in pairs), [(a.shape, b.shape) for a, b in pairs]
     return max(float(np.abs(a - b).max() / max(1.0, np.abs(b).max())) for a, b in pairs)
+
+
+def noisy_state(model: Any, n_rows: int = 1, *, seed: int = 2) -> dict[str, Tensor]:
+    """Positive values, so that v4's denominator is one, and a past of 5 tokens where there is a past."""
+    state = model.blank_rows(n_rows)
+    if "n_past" in state:
+        ids = torch.tensor([ids_of(5, row + 7, model.spec.n_vocab) for row in range(n_rows)])
+        state = model.forward(ids, state, torch.tensor([5, 3][:n_rows]), all_logits=False)[1]
+    noise = torch.Generator().manual_seed(seed)
+    return {
+        name: tensor.detach().clone().uniform_(0.1, 1.0, generator=noise)
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in state.items()
+    }
 
 
 def canonical(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -114,5 +139,6 @@ def canonical(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if "aa" not in tensors:
         return dict(tensors)
     aa, bb, pp = tensors["aa"], tensors["bb"], tensors["pp"]
-    shifts = {name: tensors[name] for name in ("att_shift", "ffn_shift")}
-    return shifts | {"mean": aa / bb, "log": bb.log() + pp}
+    bb = torch.where(bb > 0, bb, 1.0)  # block 0 sums nothing under ffnPre
+    others = {name: tensor for name, tensor in tensors.items() if name not in {"aa", "bb", "pp"}}
+    return others | {"mean": aa / bb, "log": bb.log() + pp}

@@ -17,6 +17,7 @@ from tests.engine.generations import (
     model_from,
     model_of,
     module_of,
+    noisy_state,
     spec_of,
     state_error,
     step_all,
@@ -88,7 +89,7 @@ def test_the_package_agrees(is_v7, tmp_path: Path):
         )  # the package cannot load one head of 5.0
         for name, case in CASES.items()
         for i, c in enumerate((64, 128))
-        if (name == "7") == is_v7
+        if (name == "7") == is_v7 and name[0] in "4567" and name[1:2] in ("", ".")
     }
     ids = ids_of(T)
     for name, said in witness.ask(tmp_path, nets, ids, is_v7=is_v7).items():
@@ -159,8 +160,9 @@ def test_folding_ln0_changes_nothing_but_the_work(name):
     tensors, module = CASES[name].make(), module_of(name)
     spec, ids = spec_of(tensors), torch.tensor([ids_of(T)])
     weights = weights_type(name).build(tensors, spec)
-    plain, _ = module.forward(weights, ids, module.blank(spec, 1))
-    folded, _ = module.forward(weights.folded(), ids, module.blank(spec, 1))
+    blank = model_from(tensors).blank_rows(1)
+    plain, _ = module.forward(weights, ids, blank)
+    folded, _ = module.forward(weights.folded(), ids, blank)
     assert worst(plain, folded) <= 1e-5
     assert weights.emb.data_ptr() == tensors["emb.weight"].data_ptr()
 
@@ -171,20 +173,22 @@ def test_gradients_reach_every_weight_and_the_state(name):
     made = CASES[name].make(Size(2, 32, 16, 20))
     tensors = {key: tensor.double().requires_grad_() for key, tensor in made.items()}
     spec, module, build = spec_of(tensors), module_of(name), weights_type(name).build
-    state = {key: tensor.double() for key, tensor in module.blank(spec, 2).items()}
-    noise = torch.Generator().manual_seed(2)
-    for tensor in state.values():
-        # positive, so that v4's denominator is one
-        tensor.uniform_(0.1, 1.0, generator=noise).requires_grad_()
+    state = {
+        key: tensor.double().requires_grad_() if tensor.is_floating_point() else tensor
+        for key, tensor in noisy_state(model_from(made), 2).items()
+    }
+    leaves = {key: leaf for key, leaf in (tensors | state).items() if leaf.requires_grad}
     ids = torch.tensor([ids_of(40, 1, 20), ids_of(40, 2, 20)])
     lengths = torch.tensor([40, 23])
 
     def loss():
         logits, after = module.forward(build(tensors, spec), ids, state, lengths)
-        return logits[:, :23].square().mean() + sum(t.square().mean() for t in after.values())
+        return logits[:, :23].square().mean() + sum(
+            t.square().mean() for t in after.values() if t.is_floating_point()
+        )
 
     loss().backward()
-    for key, leaf in (tensors | state).items():
+    for key, leaf in leaves.items():
         assert leaf.grad is not None, key
         assert leaf.grad.abs().max() > 0, key
         assert torch.isfinite(leaf.grad).all(), key
@@ -205,7 +209,7 @@ def test_forward_writes_to_nothing_it_was_given(name):
     """The trainer keeps the state of the last batch; the vault shares one state among forks."""
     tensors, module = CASES[name].make(), module_of(name)
     spec, ids = spec_of(tensors), torch.tensor([ids_of(T)])
-    state = {key: tensor.uniform_(0.1, 1) for key, tensor in module.blank(spec, 1).items()}
+    state = noisy_state(model_from(tensors))
     copies = {key: tensor.clone() for key, tensor in (tensors | state).items()}
     module.forward(weights_type(name).build(tensors, spec), ids, state)
     assert all(torch.equal(tensor, copies[key]) for key, tensor in (tensors | state).items())
@@ -239,7 +243,7 @@ def test_low_precision_stays_near(name, dtype):
     want = exact.scan([ids], exact.blank().thaw(), all_logits=True)[0]
     got = rough.scan([ids], scratch, all_logits=True)[0]
     assert got.dtype == torch.float32
-    assert {tensor.dtype for tensor in scratch.tensors.values()} == {torch.float32}
+    assert {t.dtype for t in scratch.tensors.values() if t.is_floating_point()} == {torch.float32}
     limit = 0.25 if dtype == torch.bfloat16 else 0.03
     assert worst(got, want) <= limit
     assert worst(step_all(rough, ids)[0], want) <= limit

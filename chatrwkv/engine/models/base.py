@@ -7,7 +7,7 @@ the same with one token a row, unless the family has a form of it with fewer ope
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 class Recurrent(ABC):
     """A model ready to run; `scan` and `step` write to the scratch they are given and to nothing else."""
+
+    TAKES_OPTIONS: ClassVar[bool] = False
+    """Whether the constructor's third argument is what `engine.options` found."""
 
     def __init__(self, spec: ModelSpec, device: torch.device) -> None:
         self.spec = spec

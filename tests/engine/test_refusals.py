@@ -1,0 +1,47 @@
+"""A checkpoint of any generation with one tensor missing or misshapen is refused by that tensor's name."""
+
+from __future__ import annotations
+
+import pytest
+
+from chatrwkv.engine.model import _family
+from chatrwkv.engine.spec import detect
+from chatrwkv.errors import ModelError
+from tests.engine.generations import CASES
+
+SHAPES = {name: case.make() for name, case in CASES.items()}
+
+
+def complaint(tensors):
+    """The message that loading would give, before a value is read; None if nothing is wrong."""
+    try:
+        spec = detect({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+        _family(spec.generation).check(tensors, spec)
+    except ModelError as error:
+        return error.message
+    return None
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_whole_file_is_accepted(name):
+    """Or the tests below prove nothing."""
+    assert complaint(SHAPES[name]) is None
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_missing_tensor_is_named(name):
+    """Not another one, because the file was taken for another generation."""
+    for lost in SHAPES[name]:
+        said = complaint({n: t for n, t in SHAPES[name].items() if n != lost})
+        assert said is not None, lost
+        # one thing in two spellings: without it no one can tell which it was
+        assert lost in said.replace("time_first", "time_faaaa") or lost in said, (lost, said)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_misshapen_tensor_is_named(name):
+    """Cut or broadcast it would run, and say nonsense."""
+    for broken, tensor in SHAPES[name].items():
+        said = complaint(SHAPES[name] | {broken: tensor.new_zeros(3, 7)})
+        assert said is not None, broken
+        assert broken in said, (broken, said)
