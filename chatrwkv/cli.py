@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chatrwkv import log
 from chatrwkv.errors import ChatRWKVError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; argparse itself exits 2 on a wrong one."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     _make_streams_lenient()
+    log.install()
     try:
         args = parse(arguments)
         code: int = args.handler(args)
