@@ -118,6 +118,29 @@ def rwkv4(size: Size = Size(), seed: int = 0) -> dict[str, Tensor]:
     return tensors
 
 
+def rwkv4a(size: Size = Size(), seed: int = 0) -> dict[str, Tensor]:
+    """RWKV-4 with linear attention after its last block."""
+    tensors, draw, C = rwkv4(size, seed), Draw(seed + 1), size.n_embd
+    tiny, d = f"blocks.{size.n_layer - 1}.tiny_", C // 4
+    norm(draw, tensors, tiny + "ln", C)
+    tensors[tiny + "q.weight"] = draw.linear(d, C, 0.5)
+    tensors[tiny + "k.weight"] = draw.linear(d, C, 0.5)
+    tensors[tiny + "v.weight"] = draw.linear(C, C, 0.5)
+    return tensors
+
+
+def rwkv4b(size: Size = Size(), seed: int = 0) -> dict[str, Tensor]:
+    """RWKV-4 with softmax attention of C/16 channels in every block."""
+    tensors, draw, C = rwkv4(size, seed), Draw(seed + 1), size.n_embd
+    for i in range(size.n_layer):
+        att, d = f"blocks.{i}.att.", max(2, C // 16)
+        for j in ("qq", "kk", "vv"):
+            tensors[f"{att}time_mix_{j}"] = draw.uniform(1, 1, C)
+            tensors[f"{att}{j}.weight"] = draw.linear(d, C)
+        tensors[att + "oo.weight"] = draw.linear(C, d, 0.5)
+    return tensors
+
+
 def _att_of_heads(draw: Draw, tensors: dict[str, Tensor], size: Size, att: str, names: str) -> None:
     C = size.n_embd
     for name in names.split():

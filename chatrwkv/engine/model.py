@@ -53,6 +53,8 @@ _FAMILIES: dict[Generation, tuple[str, str]] = {
     Generation.V2: ("rwkv23", "RWKV23"),
     Generation.V3: ("rwkv23", "RWKV23"),
     Generation.V4: ("rwkv4", "RWKV4"),
+    Generation.V4A: ("rwkv4ab", "RWKV4AB"),
+    Generation.V4B: ("rwkv4ab", "RWKV4AB"),
     Generation.V5_0: ("rwkv5", "RWKV5"),
     Generation.V5_1: ("rwkv5", "RWKV5"),
     Generation.V5_2: ("rwkv5", "RWKV5"),
@@ -341,6 +343,8 @@ def _check_numbers(name: str, stored: Tensor) -> None:
 
 
 def _is_finite(tensor: Tensor) -> bool:
+    if not tensor.numel():  # a past of no tokens
+        return True
     # min and max carry NaN and Inf along; isfinite would allocate a byte for every value
     low, high = torch.aminmax(tensor)
     return bool(torch.isfinite(low) & torch.isfinite(high))

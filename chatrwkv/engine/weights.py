@@ -76,6 +76,13 @@ class TensorReader:
         self.take(name, rows, n)
         return n
 
+    def rows(self, name: str, columns: int) -> int:
+        """The first dimension of a matrix with `columns` columns."""
+        tensor = self._tensors.get(self._prefix + name)
+        n = tensor.shape[0] if tensor is not None and tensor.ndim else 1
+        self.take(name, n, columns)
+        return n
+
     def norm(self, name: str, size: int) -> Norm:
         """`name.weight` and `name.bias`."""
         return Norm(self.take(f"{name}.weight", size), self.take(f"{name}.bias", size))

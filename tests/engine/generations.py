@@ -14,6 +14,7 @@ from chatrwkv.engine.spec import Generation, ModelSpec, detect
 from tests import checkpoints
 from tests.checkpoints import Size
 from tests.reference.rwkv4 import Reference4
+from tests.reference.rwkv4ab import Reference4a, Reference4b
 from tests.reference.rwkv5 import Reference5, Reference6
 from tests.reference.rwkv7 import Reference7
 from tests.reference.rwkv23 import Reference23
@@ -44,6 +45,8 @@ CASES = {
     "3": Case(Generation.V3, checkpoints.rwkv23, Reference23),
     "3 ffnPre": Case(Generation.V3, partial(checkpoints.rwkv23, ffn_pre=True), Reference23),
     "4": Case(Generation.V4, checkpoints.rwkv4, Reference4),
+    "4a": Case(Generation.V4A, checkpoints.rwkv4a, Reference4a),
+    "4b": Case(Generation.V4B, checkpoints.rwkv4b, Reference4b),
     "5.0": Case(Generation.V5_0, partial(checkpoints.rwkv5, minor=0), Reference5),
     "5.0 time_first": Case(
         Generation.V5_0, partial(checkpoints.rwkv5, minor=0, has_time_first=True), Reference5

@@ -111,7 +111,7 @@ class Weights4:
         return cls(
             emb=reader.take("emb.weight", V, C),
             ln0=reader.norm("blocks.0.ln0", C),
-            layers=tuple(_layer(reader.under(f"blocks.{i}."), spec) for i in range(spec.n_layer)),
+            layers=tuple(read_layer(reader.under(f"blocks.{i}."), spec) for i in range(spec.n_layer)),
             ln_out=reader.norm("ln_out", C),
             head=reader.take("head.weight", V, C),
         )
@@ -121,7 +121,8 @@ class Weights4:
         return self if self.ln0 is None else replace(self, emb=fold_ln0(self.emb, self.ln0), ln0=None)
 
 
-def _layer(reader: TensorReader, spec: ModelSpec) -> Layer4:
+def read_layer(reader: TensorReader, spec: ModelSpec) -> Layer4:
+    """From `blocks.i.`."""
     C, att = spec.n_embd, reader.under("att.")
     squares = {j: att.take(f"{j}.weight", C, C) for j in ("receptance", "key", "value", "output")}
     mixes = {f"mix_{j}": att.take(f"time_mix_{j}", C) for j in "kvr"}
@@ -169,7 +170,7 @@ def forward(
     for i, layer in enumerate(weights.layers):
         h, p = layer.ln1(x), state["att_shift"][i]
         sums = (state["aa"][i], state["bb"][i], state["pp"][i])
-        y, sums = _att(layer.att, h, token_shift(h, p), sums, real)
+        y, sums = time_mix(layer.att, h, token_shift(h, p), sums, real)
         x = x + y
         g, q = layer.ln2(x), state["ffn_shift"][i]
         x = x + layer.ffn(g, token_shift(g, q))
@@ -182,7 +183,7 @@ def forward(
     return logits, {name: torch.stack(layers) for name, layers in new.items()}
 
 
-def _att(att: Att4, h: Tensor, p: Tensor, sums: Sums, real: Tensor | None) -> tuple[Tensor, Sums]:
+def time_mix(att: Att4, h: Tensor, p: Tensor, sums: Sums, real: Tensor | None) -> tuple[Tensor, Sums]:
     """Time mixing: h, p (B, T, C), sums (B, C) each -> y (B, T, C), new sums."""
     r = project(torch.lerp(p, h, att.mix_r), att.receptance).sigmoid()
     k = project(torch.lerp(p, h, att.mix_k), att.key)
@@ -237,7 +238,7 @@ class RWKV4(Recurrent):
 
 
 def _att_step(att: Att4, mixes: Tensor, w: Tensor, h: Tensor, p: Tensor, sums: Sums) -> Tensor:
-    """`_att` for one token: h, p (B, C), sums (B, C) each **overwritten** -> y (B, C)."""
+    """`time_mix` for one token: h, p (B, C), sums (B, C) each **overwritten** -> y (B, C)."""
     x_r, x_k, x_v = torch.lerp(p, h, mixes).unbind()
     r = project(x_r, att.receptance).sigmoid_()
     k, v = project(x_k, att.key), project(x_v, att.value)
