@@ -31,6 +31,7 @@ COMMANDS = {
     "states": "list and check saved states",
     "models": "list models and say what they are",
     "prompts": "list, show and check prompt templates",
+    "eval": "measure how well a model predicts a text, last words or multiple choice",
     "config": "show the settings and where each comes from",
     "paths": "say where files live",
     "doctor": "check that this installation works",

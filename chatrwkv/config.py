@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _ENV_PREFIX = "CHATRWKV_"
-# Handled by paths.py, before any settings exist.
-_ENV_RESERVED = frozenset({"CHATRWKV_CONFIG", "CHATRWKV_DATA_DIR", "CHATRWKV_TEST_MODELS"})
+# Handled by paths.py, before any settings exist, by the engine and by tests.
+_ENV_RESERVED = frozenset(
+    {"CHATRWKV_CONFIG", "CHATRWKV_DATA_DIR", "CHATRWKV_NATIVE", "CHATRWKV_TEST_MODELS"}
+)
 _LARGEST_FILE = 1_000_000
 
 
@@ -33,7 +35,7 @@ class ModelSettings:
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
     dtype: str = "auto"
-    """auto, fp32, bf16 or fp16."""
+    """auto, fp32, bf16, fp16, int8 or int4."""
     folders: tuple[str, ...] = ()
     """More folders whose models are listed; nothing is copied."""
 
@@ -79,7 +81,7 @@ class Settings:
 _SECTIONS: dict[str, type] = {"model": ModelSettings, "chat": ChatSettings, "interface": InterfaceSettings}
 _CHOICES = {
     "interface.send_key": ("enter", "ctrl+j"),
-    "model.dtype": ("auto", "fp32", "bf16", "fp16"),
+    "model.dtype": ("auto", "fp32", "bf16", "fp16", "int8", "int4"),
 }
 
 

@@ -64,7 +64,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     escape.add_argument("--safe", action="store_true", help="remove escape sequences in a pipe, too")
     escape.add_argument("--raw", action="store_true", help="keep escape sequences on a terminal, too")
     parser.add_argument("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--dtype", choices=("auto", "fp32", "bf16", "fp16"), help="precision of the weights")
+    parser.add_argument(
+        "--dtype",
+        choices=("auto", "fp32", "bf16", "fp16", "int8", "int4"),
+        help="precision of the weights",
+    )
     parser.add_argument("--config", metavar="FILE", help="read this settings file instead of your own")
     parser.set_defaults(handler=run)
 
