@@ -1,0 +1,101 @@
+"""The kernels as ctypes sees them: the mirror of `calls.h`, and what a launch looks like without the launchers.
+
+Sizes are compared when a library is opened: a wrong mirror is refused. Torch-free.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, Structure, c_float, c_int, c_void_p
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+SOURCES = Path(__file__).parent
+MAX_HEAD_SIZE = 128
+HEAD_GENERATIONS = ("wkv5", "wkv6", "wkv7")
+GENERATIONS = ("wkv4", *HEAD_GENERATIONS)
+
+# As in heads.cuh and wkv4.cuh; tests/cuda compares them with what the launchers do.
+_PADDED = (16, 32, 64, 128)
+_ROWS = 16
+_CHANNELS = 32
+
+
+class NumberType(IntEnum):
+    """How r, k, v, a, b and y are stored; states, decays and bonuses are float32."""
+
+    FP32 = 0
+    FP16 = 1
+    BF16 = 2
+
+
+class HeadsCall(Structure):
+    """rwkv_heads_call."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("r", "k", "v", "a", "b", "log_decay", "u", "lengths", "state", "y")),
+        *((name, c_int) for name in ("n_rows", "n_tokens", "n_heads", "head_size")),
+    )
+
+
+class ChannelsCall(Structure):
+    """rwkv_channels_call."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("k", "v", "w", "u", "lengths", "aa", "bb", "pp", "y")),
+        ("log_eps", c_float),
+        *((name, c_int) for name in ("has_eps", "n_rows", "n_tokens", "n_channels")),
+    )
+
+
+Call = HeadsCall | ChannelsCall
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Which kernel does a call, and in how many blocks of how many threads."""
+
+    kernel: str
+    n_blocks: int
+    n_threads: int
+
+
+def geometry(generation: str, call: Call, number_type: NumberType) -> Geometry:
+    """What the launchers of the `.cu` files do, for the driver API."""
+    name = f"rwkv_{generation}_{number_type.name.lower()}"
+    if isinstance(call, ChannelsCall):
+        n_blocks = -(-call.n_rows * call.n_channels // _CHANNELS)
+        return Geometry(name, n_blocks if call.n_tokens else 0, _CHANNELS)
+    padded = next(size for size in _PADDED if call.head_size <= size)
+    n_blocks = -(-call.head_size // _ROWS) * call.n_rows * call.n_heads
+    return Geometry(f"{name}_{padded}", n_blocks if call.n_tokens else 0, 64 if padded == _PADDED[0] else 128)
+
+
+def kernel_names(generation: str) -> list[str]:
+    """Every kernel of a generation."""
+    names = [f"rwkv_{generation}_{number_type.name.lower()}" for number_type in NumberType]
+    return names if generation == "wkv4" else [f"{name}_{size}" for name in names for size in _PADDED]
+
+
+def open_library(path: str) -> ctypes.CDLL:
+    """The compiled launchers with their signatures set. CDLL lets other Python threads run meanwhile.
+
+    Raises:
+        OSError: it cannot be opened, lacks a function, or has other structures.
+    """
+    library = ctypes.CDLL(path)
+    try:
+        library.rwkv_cuda_sizes.restype = c_int
+        library.rwkv_cuda_sizes.argtypes = (c_int,)
+        for generation in GENERATIONS:
+            function = getattr(library, f"rwkv_cuda_{generation}")
+            function.restype = c_int
+            call = ChannelsCall if generation == "wkv4" else HeadsCall
+            function.argtypes = (POINTER(call), c_int, c_void_p)
+    except AttributeError as error:
+        raise OSError(f"{path} lacks a function: {error}") from error
+    found = [library.rwkv_cuda_sizes(which) for which in (0, 1)]
+    if found != [ctypes.sizeof(HeadsCall), ctypes.sizeof(ChannelsCall)]:
+        raise OSError(f"{path} has structures of {found} bytes, which abi.py does not mirror")
+    return library

@@ -1,0 +1,216 @@
+// Runs CUDA blocks on the host, one after another, so that indexing and arithmetic are tested where no GPU is.
+//
+// The threads of a block are fibers (ucontext) that really wait for each other: 128 system threads on two cores
+// need about a millisecond a barrier, fibers a few microseconds. They also run in a known order, forwards or
+// backwards: what lacks a barrier is wrong in one of the two. Shared memory is full of NaN when a block
+// starts, and has a guard behind each array. Not a model of speed, nor of what threads of one warp may
+// do between barriers.
+#pragma once
+
+#include <ucontext.h>
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <vector>
+
+namespace host_shim {
+
+constexpr int WARP = 32;
+constexpr std::size_t STACK_BYTES = 64 << 10;
+constexpr int SHARED_FLOATS = 48 * 1024 / 4;  // what every GPU gives a block
+constexpr int GUARD_FLOATS = 4;
+constexpr float GUARD = -12345.678f;
+constexpr int DIVERGED = 9001, SHARED_OVERRUN = 9002;  // beyond CUDA's own error codes
+
+enum class At { running, warp, block, end };
+
+struct Fiber {
+  ucontext_t context;
+  std::unique_ptr<char[]> stack{new char[STACK_BYTES]};
+  At at;
+  int n_exchanges;
+  int shared_used;
+};
+
+struct Block {
+  std::vector<Fiber> fibers;
+  std::vector<float> values[2];  // of the exchange of even and of odd number
+  alignas(16) float shared[SHARED_FLOATS];
+  std::vector<int> guards;
+  ucontext_t scheduler;
+  std::function<void()> kernel;
+  int index = 0, thread = 0;
+};
+
+inline Block& block() {
+  static Block the_one;
+  return the_one;
+}
+
+inline bool& is_backwards() {
+  static bool it_is = false;
+  return it_is;
+}
+
+inline int* last_launch() {
+  static int blocks_and_threads[2] = {0, 0};
+  return blocks_and_threads;
+}
+
+inline int thread_index() { return block().thread; }
+inline int block_index() { return block().index; }
+
+inline void wait(At what) {
+  Block& b = block();
+  Fiber& me = b.fibers[b.thread];
+  me.at = what;
+  swapcontext(&me.context, &b.scheduler);
+}
+
+inline void sync_block() { wait(At::block); }
+
+template <int LANES>
+float group_sum(float x) {
+  Block& b = block();
+  const int me = b.thread, first = me / LANES * LANES;
+  std::vector<float>& values = b.values[b.fibers[me].n_exchanges++ % 2];
+  values[me] = x;
+  wait(At::warp);
+  float sums[LANES];  // pairwise, as the device does it
+  for (int i = 0; i < LANES; ++i) sums[i] = values[first + i];
+  for (int n = LANES / 2; n > 0; n /= 2)
+    for (int i = 0; i < n; ++i) sums[i] += sums[i + n];
+  return sums[0];
+}
+
+// The next array of the block; every thread asks for the same ones in the same order.
+inline float* shared(int count) {
+  Block& b = block();
+  Fiber& me = b.fibers[b.thread];
+  const int from = me.shared_used;
+  const int end = from + count;
+  if (end + GUARD_FLOATS > SHARED_FLOATS) {
+    std::fprintf(stderr, "a block wants %d bytes of shared memory\n", end * 4);
+    std::abort();
+  }
+  if (std::memcmp(&b.shared[end], &GUARD, 4) != 0) {
+    for (int i = 0; i < GUARD_FLOATS; ++i) b.shared[end + i] = GUARD;
+    b.guards.push_back(end);
+  }
+  me.shared_used = (end + GUARD_FLOATS + 3) / 4 * 4;
+  return &b.shared[from];
+}
+
+inline void enter() {
+  Block& b = block();
+  b.kernel();
+  b.fibers[b.thread].at = At::end;  // uc_link leads back to the scheduler
+}
+
+inline void resume(int thread) {
+  Block& b = block();
+  b.thread = thread;
+  b.fibers[thread].at = At::running;
+  swapcontext(&b.scheduler, &b.fibers[thread].context);
+}
+
+// Runs one warp until its threads wait for the block or are done; false if they part ways.
+inline bool run_warp(int first, int n, bool backwards) {
+  Block& b = block();
+  for (;;) {
+    for (int i = 0; i < n; ++i) resume(first + (backwards ? n - 1 - i : i));
+    const At at = b.fibers[first].at;
+    for (int i = 1; i < n; ++i)
+      if (b.fibers[first + i].at != at) return false;
+    if (at != At::warp) return true;
+  }
+}
+
+inline bool run_block(int n_threads, bool backwards) {
+  Block& b = block();
+  for (int t = 0; t < n_threads; ++t) {
+    Fiber& fiber = b.fibers[t];
+    getcontext(&fiber.context);
+    fiber.context.uc_stack.ss_sp = fiber.stack.get();
+    fiber.context.uc_stack.ss_size = STACK_BYTES;
+    fiber.context.uc_link = &b.scheduler;
+    makecontext(&fiber.context, enter, 0);
+    fiber.at = At::block;
+    fiber.n_exchanges = fiber.shared_used = 0;
+  }
+  const int n_warps = (n_threads + WARP - 1) / WARP;
+  while (b.fibers[0].at != At::end) {
+    for (int i = 0; i < n_warps; ++i) {
+      const int first = (backwards ? n_warps - 1 - i : i) * WARP;
+      const int n = n_threads - first < WARP ? n_threads - first : WARP;
+      if (!run_warp(first, n, backwards)) return false;
+    }
+    for (const Fiber& fiber : b.fibers)
+      if (fiber.at != b.fibers[0].at) return false;
+  }
+  return true;
+}
+
+inline int run(std::function<void()> kernel, int n_blocks, int n_threads) {
+  Block& b = block();
+  const bool backwards = is_backwards();
+  last_launch()[0] = n_blocks;
+  last_launch()[1] = n_threads;
+  b.kernel = std::move(kernel);
+  b.fibers.resize(static_cast<std::size_t>(n_threads));
+  for (auto& values : b.values) values.assign(static_cast<std::size_t>(n_threads), 0.0f);
+  for (int i = 0; i < n_blocks; ++i) {
+    b.index = backwards ? n_blocks - 1 - i : i;
+    b.guards.clear();
+    for (float& x : b.shared) x = std::numeric_limits<float>::quiet_NaN();
+    if (!run_block(n_threads, backwards)) return DIVERGED;
+    for (int end : b.guards)
+      for (int g = 0; g < GUARD_FLOATS; ++g)
+        if (std::memcmp(&b.shared[end + g], &GUARD, 4) != 0) return SHARED_OVERRUN;
+  }
+  return 0;
+}
+
+inline float float_of_bits(unsigned bits) {
+  float x;
+  std::memcpy(&x, &bits, 4);
+  return x;
+}
+inline unsigned bits_of_float(float x) {
+  unsigned bits;
+  std::memcpy(&bits, &x, 4);
+  return bits;
+}
+inline float exponential(float x) { return std::exp(x); }
+inline float multiply_add(float a, float b, float c) { return std::fma(a, b, c); }
+inline float larger(float a, float b) { return std::fmax(a, b); }
+inline float smaller(float a, float b) { return std::fmin(a, b); }
+
+inline float float_of_f16(unsigned short bits) {
+  const int exponent = (bits >> 10) & 31, fraction = bits & 1023;
+  float x = exponent == 31 ? (fraction ? std::nanf("") : INFINITY)
+            : exponent     ? std::ldexp(1024.0f + static_cast<float>(fraction), exponent - 25)
+                           : std::ldexp(static_cast<float>(fraction), -24);
+  return bits >> 15 ? -x : x;
+}
+inline unsigned short f16_of_float(float x) {
+  const unsigned short sign = bits_of_float(x) >> 31 ? 0x8000 : 0;
+  const float size = std::fabs(x);
+  if (std::isnan(x)) return 0x7e00;
+  if (size == 0.0f) return sign;
+  if (size >= 65520.0f) return static_cast<unsigned short>(sign | 0x7c00);  // rounds to infinity
+  int exponent = 0;
+  std::frexp(size, &exponent);                          // size in [2^(exponent-1), 2^exponent)
+  const int unit = exponent - 11 < -24 ? -24 : exponent - 11;  // of the last bit
+  const int steps = static_cast<int>(std::nearbyint(std::ldexp(size, -unit)));
+  // The leading bit of steps, 1024, adds 1 to the exponent field; subnormals have neither.
+  const int bits = ((unit + 24) << 10) + steps;
+  return static_cast<unsigned short>(sign | bits);
+}
+
+}  // namespace host_shim
