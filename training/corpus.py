@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from training import drills, sources
-from training.text import generate, library
+from training.text import generate, generate_arithmetic, library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,13 +41,18 @@ _REFUSALS = (
 _NOT_OURS = re.compile(
     r"\b(have a name|no name|nameless|joke|story|stories|sing|Microsoft|Cortana|my name|on-?line|search|"
     r"comedy|funny on command|my talents|my train of thought|Ouija|swing and a miss|better answerer|"
-    r"not me, but hello|many likes|BFFs|La la la)\b",
+    r"not me, but hello|many likes|BFFs|La la la|work in progress|here to chat|digital|made me|created by|"
+    r"line of code|follow your heart|don't know you|Evening|Morning|hard time imagining)\b",
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"(?<=[.!?\"])\s+")
 HELD_OUT_PERCENT = 2
 PAIR_REPEATS = 2
 """A hand-written dialogue has one wording where an intent has seventeen, so it is shown more often."""
+INTENT_REPEATS = {"intents_self": 3, "intents_app": 2}
+"""What the model is and how the program is used must be right before anything else."""
+SUMS = 0.15
+"""Further sums, beside those among the generated dialogues: the slowest to learn."""
 GENERATED = 1.0
 """Generated dialogues for each hand-written one."""
 
@@ -158,8 +163,8 @@ def _vary(text: str, rng: random.Random) -> str:
 def written(rng: random.Random) -> list[library.Dialogue]:
     """Every hand-written wording once with one of its answers, and every hand-written dialogue."""
     found: list[library.Dialogue] = []
-    for _, intents in library.intents():
-        for intent in intents:
+    for path, intents in library.intents():
+        for intent in intents * INTENT_REPEATS.get(path.stem, 1):
             for ask in intent.ask:
                 turns = [("user", ask), ("assistant", rng.choice(intent.answer))]
                 if intent.follow_ask and rng.random() < 0.5:
@@ -178,6 +183,7 @@ def own(rng: random.Random, banned: frozenset[str], refused: list[str]) -> Itera
     items = written(rng)
     n = len(items)
     items += generate.dialogues(rng, int(n * GENERATED))
+    items += generate_arithmetic.dialogues(rng, int(n * SUMS))
     items = [turns for turns in items if not _is_held_out(turns[0][1])]
     items += [drills.nonsense(rng) for _ in range(n // 60)]
     for question in rng.sample(refused, min(len(refused), n // 25)):

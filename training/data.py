@@ -43,10 +43,11 @@ MIXES: dict[str, dict[str, float]] = {
     },
     "final": {
         "own": 0.82,
-        "voice": 0.06,
+        "voice": 0.03,
         "self_dialogue": 0.03,
-        "synthetic_persona_chat": 0.05,
+        "synthetic_persona_chat": 0.06,
         "fairytales": 0.04,
+        "books_easy": 0.02,
     },
 }
 """Shares of the tokens: `main` for most of the run, `final` while the learning rate falls."""
