@@ -29,12 +29,12 @@ class Changes:
         self._store = store
         self._id = chat_id
         self._fresh: dict[NodeId, Node] = {}
-        self.view, self._revision = store.load(chat_id)
+        self.view, self.revision = store.load(chat_id)
 
     def refresh(self, *, force: bool = False) -> None:
         """Load the chat again if anybody changed it since; what is shown stays shown as far as it still exists."""
-        if force or self._store.revision(self._id) != self._revision:
-            stored, self._revision = self._store.load(self._id)
+        if force or self._store.revision(self._id) != self.revision:
+            stored, self.revision = self._store.load(self._id)
             self.view = self._merged(stored)
 
     def _merged(self, stored: Conversation) -> Conversation:
@@ -136,8 +136,8 @@ class Changes:
                 before[0] = self._merged(stored)
             return build(before[0])
 
-        revision, after = self._store.apply(self._id, self._revision, on_stored, full=full).result()
-        self.view, self._revision = after, revision
+        revision, after = self._store.apply(self._id, self.revision, on_stored, full=full).result()
+        self.view, self.revision = after, revision
         self._save_shown(before[0])
 
     # -- steps of undo ------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ class Changes:
 
     def _step(self, label: str | None) -> str | None:
         if label is not None:
-            stored, self._revision = self._store.load(self._id)
+            stored, self.revision = self._store.load(self._id)
             self.view = self._freshened(stored)
         return label
 

@@ -84,8 +84,9 @@ class Reading:
     """After the whole prompt."""
     n_tokens: int
     """Of the whole prompt, from the first token on."""
+    last: Segment
     last_ids: Ids
-    """Ids of the last segment: what a reply's own ids are added to."""
+    """Of the last segment: what a reply's own ids are added to."""
     encoded: Mapping[NodeId, Mapping[str, Ids]]
     """Ids that no node has stored yet, by node and dialect."""
     model: str
@@ -98,12 +99,6 @@ class Plan:
     """The segments of one prompt, root first."""
 
     segments: tuple[Segment, ...]
-
-    def drawn(self, tokenizer_id: str, n_drawn: int) -> Ids:
-        """The last `n_drawn` ids of the last segment, if they are known for this tokenizer."""
-        last = self.segments[-1]
-        known = last.known.get(last.dialect(tokenizer_id), ())
-        return known[len(known) - n_drawn :] if n_drawn <= len(known) else ()
 
     def n_known(self, tokenizer_id: str) -> int:
         """How many ids are known for this tokenizer."""
@@ -136,6 +131,7 @@ class Plan:
             prompt=Prompt(snapshot, rest),
             chain=chain,
             n_tokens=len(ids),
+            last=self.segments[-1],
             last_ids=last,
             encoded=encoded,
             model=loaded.name,
@@ -192,6 +188,14 @@ def plan_path(
     if for_reply:
         segments.append(Segment(None, "", prefix=template.reply_prefix(_known_mode(mode, template))))
     return Plan(tuple(segments))
+
+
+def drawn_ids(node: Node, template: PromptTemplate, tokenizer_id: str) -> Ids:
+    """The ids of a reply that were drawn, not given, if they are known for this tokenizer."""
+    n_drawn = node.meta.n_drawn if node.meta else 0
+    segment = _reply_segment(node, template)
+    known = node.tokens.get(segment.dialect(tokenizer_id), ())
+    return known[len(known) - n_drawn :] if n_drawn <= len(known) else ()
 
 
 def _root_segment(root: Node, template: PromptTemplate) -> Segment:

@@ -15,7 +15,7 @@ from chatrwkv.chat.tree import Node, NodeId, NodeStatus
 from chatrwkv.engine import Failed, Finished, FinishReason, Prefilled, Token
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from chatrwkv.chat.reply import ReplySplitter
     from chatrwkv.chat.vault import Vault
@@ -100,14 +100,19 @@ class Reply:
 
     Args:
         node: its node, STREAMING; its text is what a continued reply has already.
-        plan: what is read before.
+        plan: makes what is read before; called on the engine thread.
         splitter: fresh; it has been told what the template put at the reply's start.
         keeper: who saves.
         before: a reply that goes on, as it was; the plan ends inside it.
     """
 
     def __init__(
-        self, node: Node, plan: Plan, splitter: ReplySplitter, keeper: Keeper, before: Node | None = None
+        self,
+        node: Node,
+        plan: Callable[[], Plan],
+        splitter: ReplySplitter,
+        keeper: Keeper,
+        before: Node | None = None,
     ) -> None:
         self.node = node
         self.before = before
@@ -158,7 +163,7 @@ class Reply:
 
     def prepare(self, loaded: LoadedModel) -> Prompt:
         """What to feed; runs on the engine thread with the model that will answer."""
-        reading = self._plan.read(loaded, self._keeper.vault)
+        reading = self._plan().read(loaded, self._keeper.vault)
         self.reading = reading  # one assignment: the other thread sees all of it or nothing
         return reading.prompt
 
@@ -259,7 +264,7 @@ class Reply:
             )
         node = replace(self.node, text=text, status=status, meta=meta)
         if self.reading is not None:
-            node = _with_ids(node, self.reading, event.token_ids, self._plan)
+            node = _with_ids(node, self.reading, event.token_ids)
         self._end(node, event.snapshot)
         self._view = replace(
             self._view,
@@ -291,9 +296,9 @@ class Reply:
         self._keeper.keep_reply(self, node, snapshot)
 
 
-def _with_ids(node: Node, reading: Reading, drawn: Ids, plan: Plan) -> Node:
+def _with_ids(node: Node, reading: Reading, drawn: Ids) -> Node:
     """The node with the ids that were fed for its new text, and with who wrote it."""
-    last = plan.segments[-1]
+    last = reading.last
     name = dialect(reading.tokenizer_id, node.text, last.prefix, last.start_ids)
     tokens = {**node.tokens, name: (*reading.last_ids, *drawn)}
     meta = node.meta

@@ -30,7 +30,8 @@ class SessionView:
         self._changes = Changes(around.store, chat_id)
         self._replies: list[Reply] = []
         self._unsaved: dict[NodeId, Node] = {}
-        self._counted: tuple[Conversation | None, str, int] = (None, "", 0)
+        self._n_learnt = 0  # how often a node got new ids
+        self._counted: tuple[object, int] = (None, 0)
 
     def _take_lock(self) -> bool:
         """Whether the chat is ours; what a crash left streaming is stopped then."""
@@ -136,10 +137,12 @@ class SessionView:
         model = self._around.model()
         if model is None:
             return 0
-        if self._counted[0] is not self.conversation or self._counted[1] != model.tokenizer_id:
+        # 10 ms for 1,000 messages, so not for each piece of a reply that is being written.
+        key = (self.head, self._changes.revision, self._n_learnt, self.template.name, model.tokenizer_id)
+        if self._counted[0] != key:
             plan = plan_path(self.conversation.path(), self.template, self.thinking, for_reply=False)
-            self._counted = (self.conversation, model.tokenizer_id, plan.n_known(model.tokenizer_id))
-        return self._counted[2]
+            self._counted = (key, plan.n_known(model.tokenizer_id))
+        return self._counted[1]
 
     # -- moving about -------------------------------------------------------------------------------------
 
