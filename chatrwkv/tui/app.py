@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from textual.app import App, SystemCommand
@@ -24,8 +25,6 @@ from chatrwkv.tui.themes import DARK, THEMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
-
     from textual.binding import Binding, BindingType
     from textual.screen import ModalScreen, Screen
 
@@ -55,7 +54,7 @@ class ChatApp(App[int]):
     """
 
     TITLE = "chatrwkv"
-    CSS_PATH = "app.tcss"
+    CSS_PATH = Path(__file__).with_name("app.tcss")  # a subclass elsewhere finds it too
     BINDINGS: ClassVar[list[BindingType]] = list(keys.APP)
 
     def __init__(
@@ -78,6 +77,7 @@ class ChatApp(App[int]):
         self._watch = watch
         self._workspace: Workspace | None = None
         self.leaving = False
+        self._is_saved = False
         self._interrupted_s = float("-inf")
         super().__init__()
         for theme in THEMES:
@@ -317,13 +317,18 @@ class ChatApp(App[int]):
                     session.poll()
                 await asyncio.sleep(0.01)
             self.chat_screen.keep_draft()
-            self._workspace.close()
+            self.save_now()
         self.exit(code, return_code=code)
 
     def save_now(self) -> None:
-        """For the watchdog: the loop does not answer, so close the chats from outside."""
-        if self._workspace is not None:
+        """Close the chats, once; the watchdog does it from outside when the loop does not answer."""
+        if self._workspace is not None and not self._is_saved:
+            self._is_saved = True
             self._workspace.close()
+
+    def on_unmount(self) -> None:
+        """Whatever ended the app, the chats are closed."""
+        self.save_now()
 
 
 def _runner(screen: ChatScreen, name: str, *, needs_argument: bool) -> Callable[[], None]:
@@ -344,6 +349,7 @@ def run_app(options: AppOptions, *, engine: EngineThread | None = None, paths: P
     from chatrwkv.paths import Paths
     from chatrwkv.tui.signals import SignalWatch
 
+    keys.teach_alt_enter()
     engine = engine or EngineThread()
     watch = SignalWatch()
     app = ChatApp(options, engine, paths or Paths.default(), watch=watch)

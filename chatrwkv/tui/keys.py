@@ -7,8 +7,10 @@ Kitty protocol (shift+enter), another one does the same.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, cast
 
+from textual._ansi_sequences import ANSI_SEQUENCES_KEYS
 from textual.binding import Binding
 from textual.widgets import Input, TextArea
 
@@ -158,3 +160,17 @@ def selected_text(screen: Screen[object]) -> str:
     if isinstance(focused, TextArea | Input) and focused.selected_text:
         return focused.selected_text
     return screen.get_selected_text() or ""
+
+
+class _Alt(StrEnum):
+    ENTER = "alt+enter"
+
+
+def teach_alt_enter() -> None:
+    """Make alt+enter a key of its own in every terminal.
+
+    Without the Kitty protocol it arrives as ESC CR, and Textual 8.2.8 drops the ESC: what was meant as a new
+    line would send the message.
+    """
+    table: dict[str, Any] = cast("dict[str, Any]", ANSI_SEQUENCES_KEYS)
+    table.setdefault("\x1b\r", (_Alt.ENTER,))
