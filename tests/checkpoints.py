@@ -221,3 +221,64 @@ def rwkv7(size: Size = Size(), seed: int = 0, *, v_in_block_0: bool = False) -> 
         tensors[ffn + "key.weight"] = draw.linear(F, C)
         tensors[ffn + "value.weight"] = draw.linear(C, F, 0.5)
     return tensors
+
+
+def rwkv7a(size: Size = Size(), seed: int = 0, *, rank: int = 4) -> dict[str, Tensor]:
+    """RWKV-7 with DeepEmbed; published files have rank 32."""
+    tensors, draw = rwkv7(size, seed), Draw(seed + 1)
+    C, F, V = size.n_embd, size.n_ffn or 4 * size.n_embd, size.n_vocab
+    for i in range(size.n_layer):
+        ffn = f"blocks.{i}.ffn."
+        tensors[ffn + "s1"] = draw.normal(C, rank, std=C**-0.5)
+        tensors[ffn + "s2"] = draw.normal(rank, F, std=rank**-0.5)
+        tensors[ffn + "s0"] = draw.normal(1, 1, F, mean=1.0, std=0.2)
+        tensors[ffn + "s_emb.weight"] = draw.normal(V, rank * rank, std=0.3)
+        tensors[ffn + "s_emb_x.weight"] = draw.linear(rank * rank, C, 0.3)
+    return tensors
+
+
+def rwkv7b(size: Size = Size(), seed: int = 0) -> dict[str, Tensor]:
+    """RWKV-7 with DeepEmbed and its attention; published files have widths 256 and 32."""
+    tensors, draw = rwkv7a(size, seed), Draw(seed + 2)
+    C, V, D, R = size.n_embd, size.n_vocab, 24, 6
+    for i in range(size.n_layer):
+        qkv = f"blocks.{i}.qkv."
+        tensors[qkv + "qq.weight"] = draw.linear(D, C)
+        for j, width in (("k", D), ("v", C)):
+            tensors[f"{qkv}{j}1"] = draw.normal(C, R, std=C**-0.5)
+            tensors[f"{qkv}{j}2"] = draw.normal(R, width, std=R**-0.5)
+            tensors[f"{qkv}{j}_emb.weight"] = draw.normal(V, width)
+            tensors[f"{qkv}{j}_emb_x.weight"] = draw.linear(width, C, 0.5)
+            tensors[f"{qkv}x_{j}"] = draw.uniform(1, 1, width)
+        tensors[qkv + "x_q"] = draw.uniform(1, 1, D)
+        _norms_of_dea(draw, tensors, qkv, D, C)
+    return tensors
+
+
+def rwkv8(size: Size = Size(), seed: int = 0, *, is_hybrid: bool = False) -> dict[str, Tensor]:
+    """RWKV-8 rc00, or its hybrid, which has no use for ln0."""
+    tensors, draw = rwkv7(size, seed), Draw(seed + 1)
+    if is_hybrid:
+        del tensors["blocks.0.ln0.weight"], tensors["blocks.0.ln0.bias"]
+    C, V, D, R = size.n_embd, size.n_vocab, 24, 6
+    for i in range(size.n_layer):
+        tensors[f"blocks.{i}.ffn.enn.weight"] = draw.normal(V, C, mean=1.0, std=0.3)
+        if is_hybrid:
+            qkv = f"blocks.{i}.qkv."
+            tensors[qkv + "qq.weight"] = draw.linear(D, C)
+            for j, width in (("kk", D), ("vv", C)):
+                tensors[f"{qkv}{j}.weight"] = draw.linear(R, C)
+                tensors[f"{qkv}{j}up.weight"] = draw.linear(width, R)
+            tensors[qkv + "ennk.weight"] = draw.normal(V, D)
+            tensors[qkv + "emm.weight"] = draw.normal(V, C)
+            _norms_of_dea(draw, tensors, qkv, D, C)
+    return tensors
+
+
+def _norms_of_dea(draw: Draw, tensors: dict[str, Tensor], qkv: str, width: int, n_embd: int) -> None:
+    norm(draw, tensors, qkv + "lnq", width)
+    norm(draw, tensors, qkv + "lnk", width)
+    for name in ("lnq", "lnk"):  # with 256 channels q·K has a deviation of 16, with 24 only of 5
+        tensors[f"{qkv}{name}.weight"] *= 3
+    norm(draw, tensors, qkv + "lnv", n_embd)
+    tensors[qkv + "lnv.weight"] *= 0.3

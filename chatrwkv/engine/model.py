@@ -60,6 +60,10 @@ _FAMILIES: dict[Generation, tuple[str, str]] = {
     Generation.V5_2: ("rwkv5", "RWKV5"),
     Generation.V6: ("rwkv6", "RWKV6"),
     Generation.V7: ("rwkv7", "RWKV7"),
+    Generation.V7A: ("rwkv8", "RWKV8"),
+    Generation.V7B: ("rwkv8", "RWKV8"),
+    Generation.V8RC: ("rwkv8", "RWKV8"),
+    Generation.V8RC_HYBRID: ("rwkv8", "RWKV8"),
 }
 
 # what a name says about the training data, for the choice of a template only

@@ -135,7 +135,7 @@ def _generation(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Generation, str]
     # A block 0 with `ffnPre` has no `att`.
     att = "blocks.1.att." if not _has(shapes, "blocks.0.att.") else "blocks.0.att."
     if _any(shapes, att, "r_k", "k_k", "k_a"):
-        return _generation_7_or_8(shapes, att.removesuffix("att.")), att
+        return _generation_7_or_8(shapes), att
     if _any(shapes, att, "time_maa_x", "time_maa_w1"):
         is_experiment = _any(shapes, att, "gate_w1", "time_maa_rkvw_w1")
         if not is_experiment and _any(shapes, att, "gate.weight", "time_maa_g"):
@@ -153,17 +153,13 @@ def _generation(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Generation, str]
     return _generation_2_to_5(shapes, att), att
 
 
-def _generation_7_or_8(shapes: Mapping[str, tuple[int, ...]], block: str) -> Generation:
+def _generation_7_or_8(shapes: Mapping[str, tuple[int, ...]]) -> Generation:
     has_qkv = any(".qkv." in name for name in shapes)
-    deep_embed = _any(shapes, block + "ffn.", "s_emb.weight", "s_emb_x.weight", "s1")
-    enn = block + "ffn.enn.weight" in shapes
-    if has_qkv and deep_embed:
-        return Generation.V7B
-    if has_qkv and enn:
-        return Generation.V8RC_HYBRID
-    if enn:
-        return Generation.V8RC
-    return Generation.V7A if deep_embed else Generation.V7
+    if any(name.endswith((".ffn.s_emb.weight", ".ffn.s_emb_x.weight")) for name in shapes):
+        return Generation.V7B if has_qkv else Generation.V7A
+    if any(name.endswith(".ffn.enn.weight") for name in shapes):
+        return Generation.V8RC_HYBRID if has_qkv else Generation.V8RC
+    return Generation.V7
 
 
 def _generation_2_to_5(shapes: Mapping[str, tuple[int, ...]], att: str) -> Generation:

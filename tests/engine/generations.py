@@ -17,6 +17,7 @@ from tests.reference.rwkv4 import Reference4
 from tests.reference.rwkv4ab import Reference4a, Reference4b
 from tests.reference.rwkv5 import Reference5, Reference6
 from tests.reference.rwkv7 import Reference7
+from tests.reference.rwkv8 import Reference8
 from tests.reference.rwkv23 import Reference23
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Case:
     generation: Generation
     make: Callable[..., dict[str, Tensor]]
     reference: Any
+    n_graded: int = 40
+    """Tokens that gradients are taken over: more than a chunk of `ops`, or few where those are not new."""
 
 
 _v2 = partial(checkpoints.rwkv23, is_v2=True)
@@ -55,6 +58,10 @@ CASES = {
     "5.2": Case(Generation.V5_2, checkpoints.rwkv5, Reference5),
     "6": Case(Generation.V6, checkpoints.rwkv6, Reference6),
     "7": Case(Generation.V7, checkpoints.rwkv7, Reference7),
+    "7a": Case(Generation.V7A, checkpoints.rwkv7a, Reference8, 9),
+    "7b": Case(Generation.V7B, checkpoints.rwkv7b, Reference8, 9),
+    "8-rc00": Case(Generation.V8RC, checkpoints.rwkv8, Reference8, 9),
+    "8-rc00-hybrid": Case(Generation.V8RC_HYBRID, partial(checkpoints.rwkv8, is_hybrid=True), Reference8, 9),
 }
 
 

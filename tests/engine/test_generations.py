@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from chatrwkv.engine.state import Scratch
+from tests import checkpoints
 from tests.checkpoints import Size
 from tests.engine.generations import (
     CASES,
@@ -104,6 +105,26 @@ def test_the_package_agrees(is_v7, tmp_path: Path):
             assert worst(scratch.tensors["wkv"][:, 0], matrix) <= 1e-4, name
 
 
+def test_the_package_agrees_on_deep_embed(tmp_path: Path):
+    """Its DeepEmbed mode is the only other code there is for 7a; it wants ranks of 32."""
+    nets = {f"net-{c}": checkpoints.rwkv7a(Size(2, c, c // 2, 50), c, rank=32) for c in (64, 128)}
+    ids = ids_of(T)
+    for name, said in witness.ask(tmp_path, nets, ids, is_v7=True, is_deep_embed=True).items():
+        model = model_from(nets[name])
+        stepped, scratch = step_all(model, ids)
+        assert worst(stepped, said.step) <= 1e-4, name
+        assert worst(model.scan([ids], model.blank().thaw(), all_logits=True)[0], said.scan) <= 1e-4, name
+        assert worst(scratch.tensors["wkv"][:, 0], np.stack(said.state[1::3])) <= 1e-4, name
+
+
+def test_the_hybrid_has_no_use_for_ln0():
+    """Its demo enters embedding rows as stored, even if the file has the tensors."""
+    made, ids = CASES["8-rc00-hybrid"].make(), ids_of(T)
+    with_ln0 = made | {f"blocks.0.ln0.{part}": torch.full((64,), 3.0) for part in ("weight", "bias")}
+    one, two = (model_from(tensors) for tensors in (made, with_ln0))
+    assert torch.equal(one.scan([ids], one.blank().thaw()), two.scan([ids], two.blank().thaw()))
+
+
 @every_generation
 def test_every_split_into_two_scans_is_one_scan(name):
     """A chunk border, a partial chunk or a shift that is lost between calls shows up at one of the splits."""
@@ -178,12 +199,12 @@ def test_gradients_reach_every_weight_and_the_state(name):
         for key, tensor in noisy_state(model_from(made), 2).items()
     }
     leaves = {key: leaf for key, leaf in (tensors | state).items() if leaf.requires_grad}
-    ids = torch.tensor([ids_of(40, 1, 20), ids_of(40, 2, 20)])
-    lengths = torch.tensor([40, 23])
+    n = CASES[name].n_graded
+    ids, lengths = torch.tensor([ids_of(n, 1, 20), ids_of(n, 2, 20)]), torch.tensor([n, n - 4])
 
     def loss():
         logits, after = module.forward(build(tensors, spec), ids, state, lengths)
-        return logits[:, :23].square().mean() + sum(
+        return logits[:, : n - 4].square().mean() + sum(
             t.square().mean() for t in after.values() if t.is_floating_point()
         )
 

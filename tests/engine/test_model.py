@@ -12,6 +12,7 @@ import torch
 
 from chatrwkv.engine import model as loading
 from chatrwkv.engine.model import LoadCancelled, choose_device, choose_dtype, load_model
+from chatrwkv.engine.spec import Generation
 from chatrwkv.engine.state import Snapshot, State
 from chatrwkv.errors import (
     BadValue,
@@ -154,9 +155,10 @@ def test_the_loaded_weights_outlive_the_file(folder):
     assert torch.equal(loaded.model.step([1], loaded.model.blank().thaw()), want)
 
 
-def test_a_generation_without_code_is_refused_by_name(folder, tensors):
+def test_a_generation_without_code_is_refused_by_name(folder, monkeypatch):
     """The user learns what the file is, not that a key is missing."""
-    torch.save(tensors | {"blocks.0.ffn.s_emb.weight": torch.zeros(300, 8)}, folder / "rwkv7-g1-tiny.pth")
+    torch.save(checkpoints.rwkv7a(Size(2, 64, 64, 300)), folder / "rwkv7-g1-tiny.pth")
+    monkeypatch.delitem(loading._FAMILIES, Generation.V7A)
     with pytest.raises(ModelUnsupported, match="RWKV-7a model, which is not supported yet") as caught:
         load_model(folder)
     assert "RWKV-5.2" in caught.value.hint

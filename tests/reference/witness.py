@@ -25,7 +25,7 @@ class Testimony:
     state: list[np.ndarray]
 
 
-def ask(folder: Path, checkpoints, ids, *, is_v7: bool) -> dict[str, Testimony]:
+def ask(folder: Path, checkpoints, ids, *, is_v7: bool, is_deep_embed: bool = False) -> dict[str, Testimony]:
     import torch
 
     for name, tensors in checkpoints.items():
@@ -34,6 +34,7 @@ def ask(folder: Path, checkpoints, ids, *, is_v7: bool) -> dict[str, Testimony]:
     jobs.write_text(json.dumps({"names": list(checkpoints), "ids": list(ids)}))
     environment = os.environ | {
         "RWKV_V7_ON": "1" if is_v7 else "0",
+        "RWKV_DE_VERSION": "1" if is_deep_embed else "0",
         "RWKV_JIT_ON": "0",
         "RWKV_CUDA_ON": "0",
         "PYTHONWARNINGS": "ignore",

@@ -122,7 +122,7 @@ class Weights7:
         return cls(
             emb=reader.take("emb.weight", V, C),
             ln0=reader.norm("blocks.0.ln0", C),
-            layers=tuple(_layer(reader.under(f"blocks.{i}."), spec, i) for i in range(spec.n_layer)),
+            layers=tuple(read_layer(reader.under(f"blocks.{i}."), spec, i) for i in range(spec.n_layer)),
             ln_out=reader.norm("ln_out", C),
             head=reader.take("head.weight", V, C),
         )
@@ -132,7 +132,8 @@ class Weights7:
         return self if self.ln0 is None else replace(self, emb=fold_ln0(self.emb, self.ln0), ln0=None)
 
 
-def _layer(reader: TensorReader, spec: ModelSpec, index: int) -> Layer7:
+def read_layer(reader: TensorReader, spec: ModelSpec, index: int) -> Layer7:
+    """From `blocks.i.`."""
     C, H, N, width = spec.n_embd, spec.n_head, spec.head_size, spec.n_ffn
     att, ffn = reader.under("att."), reader.under("ffn.")
 
@@ -214,7 +215,7 @@ def hidden(
     new_state: dict[str, list[Tensor]] = {"att_shift": [], "wkv": [], "ffn_shift": []}
     for i, layer in enumerate(weights.layers):
         h, p = layer.ln1(x), state["att_shift"][i]
-        y, s, v_first = _att(layer.att, h, token_shift(h, p), state["wkv"][i], v_first, real)
+        y, s, v_first = time_mix(layer.att, h, token_shift(h, p), state["wkv"][i], v_first, real)
         new_state["att_shift"].append(last_valid(h, p, lengths))
         new_state["wkv"].append(s)
         x = x + y
@@ -224,7 +225,7 @@ def hidden(
     return x, {name: torch.stack(layers) for name, layers in new_state.items()}
 
 
-def _att(
+def time_mix(
     att: Att7, h: Tensor, p: Tensor, s: Tensor, v_first: Tensor | None, real: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Time mixing: h, p (B, T, C), s (B, H, N, N) -> y (B, T, C), new s, v_first."""
@@ -275,11 +276,7 @@ class RWKV7(Recurrent):
     def __init__(self, spec: ModelSpec, tensors: Mapping[str, Tensor]) -> None:
         self.weights = Weights7.build(tensors, spec).folded()
         super().__init__(spec, self.weights.emb.device)
-        # (6, 1, C) a layer: all six views of a token in one operation
-        self._mixes = [
-            torch.stack([a.x_r, a.x_k, a.x_v, a.x_w, a.x_a, a.x_g])[:, None]
-            for a in (layer.att for layer in self.weights.layers)
-        ]
+        self._mixes = [stacked_mixes(layer.att) for layer in self.weights.layers]
 
     @staticmethod
     def check(tensors: Mapping[str, Tensor], spec: ModelSpec) -> None:
@@ -305,7 +302,7 @@ class RWKV7(Recurrent):
         v_first = None
         for i, layer in enumerate(weights.layers):
             h, p = layer.ln1(x), state["att_shift"][i]
-            y, v_first = _att_step(layer.att, self._mixes[i], h, p, state["wkv"][i], v_first)
+            y, v_first = time_mix_step(layer.att, self._mixes[i], h, p, state["wkv"][i], v_first)
             p.copy_(h)
             x = x + y
             h, p = layer.ln2(x), state["ffn_shift"][i]
@@ -314,10 +311,15 @@ class RWKV7(Recurrent):
         return project(weights.ln_out(x), weights.head)
 
 
-def _att_step(
+def stacked_mixes(att: Att7) -> Tensor:
+    """(6, 1, C), for all six views of a token in one operation."""
+    return torch.stack([att.x_r, att.x_k, att.x_v, att.x_w, att.x_a, att.x_g])[:, None]
+
+
+def time_mix_step(
     att: Att7, mixes: Tensor, h: Tensor, p: Tensor, s: Tensor, v_first: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """`_att` for one token: h, p (B, C), s (B, H, N, N) **overwritten** -> y (B, C), v_first."""
+    """`time_mix` for one token: h, p (B, C), s (B, H, N, N) **overwritten** -> y (B, C), v_first."""
     heads = (h.shape[0], *att.r_k.shape)  # (B, H, N)
     x_r, x_k, x_v, x_w, x_a, x_g = torch.addcmul(h, p - h, mixes).unbind()
     r = project(x_r, att.receptance).view(heads)
