@@ -7,7 +7,8 @@ the same with one token a row, unless the family has a form of it with fewer ope
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 
@@ -23,11 +24,36 @@ if TYPE_CHECKING:
     from chatrwkv.engine.state import State
 
 
+class Blocks(Protocol):
+    """`blocks` of a family."""
+
+    def __call__(
+        self,
+        layers: Sequence[Any],
+        x: Tensor,
+        state: Mapping[str, Tensor],
+        lengths: Tensor | None,
+        _carry: Tensor | None = None,
+        /,
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
+        """Layers, stream (B, T, C), the layers' state, lengths, what the block before carried -> the same."""
+        ...
+
+
 class Recurrent(ABC):
     """A model ready to run; `scan` and `step` write to the scratch they are given and to nothing else."""
 
     TAKES_OPTIONS: ClassVar[bool] = False
     """Whether the constructor's third argument is what `engine.options` found."""
+
+    BLOCKS: ClassVar[Blocks | None] = None
+    """Some layers one after the other, for layers that live in several places; None: they cannot."""
+
+    RESCALES: ClassVar[bool] = False
+    """Whether the layers have a `scale`, so that `rescale` may store their outputs smaller."""
+
+    weights: Any
+    """The family's dataclass; `layers` are dataclasses, too."""
 
     def __init__(self, spec: ModelSpec, device: torch.device) -> None:
         self.spec = spec
@@ -42,6 +68,21 @@ class Recurrent(ABC):
         self, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None, *, all_logits: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The family's pure forward on the weights of this model."""
+
+    def rescale(self, every: int) -> None:
+        """Keep the outputs of fp16 layers in range: those of layer i are stored 2^(i // every) times smaller.
+
+        The residual stream is float32 and gets them at their true size, so that, unlike in the `rwkv`
+        package, which halves the stream itself, no later norm and no state sees the difference.
+        """
+        layers = list(self.weights.layers)
+        for i, layer in enumerate(layers):
+            factor = 2.0 ** (i // every)
+            if factor > 1 and layer.att.output.dtype == torch.float16:
+                layer.att.output.div_(factor)
+                layer.ffn.value.div_(factor)
+                layers[i] = replace(layer, scale=factor)
+        self.weights = replace(self.weights, layers=tuple(layers))
 
     def blank(self) -> State:
         """The state before the first token."""

@@ -29,10 +29,11 @@ from chatrwkv.engine.weights import Norm, TensorReader, fold_ln0
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Self
+    from typing import ClassVar, Self
 
     from torch import Tensor
 
+    from chatrwkv.engine.models.base import Blocks
     from chatrwkv.engine.spec import ModelSpec
     from chatrwkv.engine.state import Scratch
 
@@ -91,6 +92,7 @@ class Layer4:
     att: Att4
     ln2: Norm
     ffn: Ffn4
+    scale: float = 1.0  # what `att.output` and `ffn.value` are stored too small by, in fp16
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,25 +164,36 @@ def forward(
     Returns:
         logits (B, T, V) or (B, V) and the new state, in the dtype of the vectors.
     """
-    real = real_tokens(token_ids, lengths)
     x = F.embedding(token_ids, weights.emb).to(weights.ln_out.weight.dtype)
     if weights.ln0 is not None:
         x = weights.ln0(x)
+    x, new, _ = blocks(weights.layers, x, state, lengths)
+    if not all_logits:
+        x = last_valid(x, x[:, 0], lengths)
+    return project(weights.ln_out(x), weights.head), new
+
+
+def blocks(
+    layers: Sequence[Layer4],
+    x: Tensor,
+    state: Mapping[str, Tensor],
+    lengths: Tensor | None,
+    _carry: Tensor | None = None,
+) -> tuple[Tensor, dict[str, Tensor], None]:
+    """Some layers one after the other: x (B, T, C), their state -> x, their new state, nothing to carry."""
+    real = real_tokens(x[..., 0], lengths)
     new: dict[str, list[Tensor]] = {name: [] for name in state}
-    for i, layer in enumerate(weights.layers):
+    for i, layer in enumerate(layers):
         h, p = layer.ln1(x), state["att_shift"][i]
         sums = (state["aa"][i], state["bb"][i], state["pp"][i])
         y, sums = time_mix(layer.att, h, token_shift(h, p), sums, real)
-        x = x + y
+        x = torch.add(x, y, alpha=layer.scale)
         g, q = layer.ln2(x), state["ffn_shift"][i]
-        x = x + layer.ffn(g, token_shift(g, q))
+        x = torch.add(x, layer.ffn(g, token_shift(g, q)), alpha=layer.scale)
         parts = (last_valid(h, p, lengths), *sums, last_valid(g, q, lengths))
         for name, part in zip(("att_shift", "aa", "bb", "pp", "ffn_shift"), parts, strict=True):
             new[name].append(part)
-    if not all_logits:
-        x = last_valid(x, x[:, 0], lengths)
-    logits = project(weights.ln_out(x), weights.head)
-    return logits, {name: torch.stack(layers) for name, layers in new.items()}
+    return x, {name: torch.stack(parts) for name, parts in new.items()}, None
 
 
 def time_mix(att: Att4, h: Tensor, p: Tensor, sums: Sums, real: Tensor | None) -> tuple[Tensor, Sums]:
@@ -194,6 +207,9 @@ def time_mix(att: Att4, h: Tensor, p: Tensor, sums: Sums, real: Tensor | None) -
 
 class RWKV4(Recurrent):
     """An RWKV-4 ready to run, ln0 folded into the embedding."""
+
+    BLOCKS: ClassVar[Blocks | None] = staticmethod(blocks)
+    RESCALES: ClassVar[bool] = True
 
     def __init__(self, spec: ModelSpec, tensors: Mapping[str, Tensor]) -> None:
         self.weights = Weights4.build(tensors, spec).folded()
@@ -229,10 +245,11 @@ class RWKV4(Recurrent):
         for i, layer in enumerate(weights.layers):
             h, p = layer.ln1(x), state["att_shift"][i]
             sums = (state["aa"][i], state["bb"][i], state["pp"][i])
-            x = x + _att_step(layer.att, self._mixes[i], self._log_decay[i], h, p, sums)
+            y = _att_step(layer.att, self._mixes[i], self._log_decay[i], h, p, sums)
+            x = torch.add(x, y, alpha=layer.scale)
             p.copy_(h)
             h, p = layer.ln2(x), state["ffn_shift"][i]
-            x = x + layer.ffn(h, p)
+            x = torch.add(x, layer.ffn(h, p), alpha=layer.scale)
             p.copy_(h)
         return project(weights.ln_out(x), weights.head)
 

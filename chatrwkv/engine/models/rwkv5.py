@@ -40,10 +40,11 @@ from chatrwkv.engine.weights import Norm, TensorReader, fold_ln0
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Self
+    from typing import ClassVar, Self
 
     from torch import Tensor
 
+    from chatrwkv.engine.models.base import Blocks
     from chatrwkv.engine.spec import ModelSpec
     from chatrwkv.engine.state import Scratch
 
@@ -79,6 +80,7 @@ class Layer5:
     att: Att5
     ln2: Norm
     ffn: Ffn4
+    scale: float = 1.0  # what `att.output` and `ffn.value` are stored too small by, in fp16
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,24 +167,35 @@ def forward(
     Returns:
         logits (B, T, V) or (B, V) and the new state, in the dtype of the vectors.
     """
-    real = real_tokens(token_ids, lengths)
     x = F.embedding(token_ids, weights.emb).to(weights.ln_out.weight.dtype)
     if weights.ln0 is not None:
         x = weights.ln0(x)
+    x, new, _ = blocks(weights.layers, x, state, lengths)
+    if not all_logits:
+        x = last_valid(x, x[:, 0], lengths)
+    return project(weights.ln_out(x), weights.head), new
+
+
+def blocks(
+    layers: Sequence[Layer5],
+    x: Tensor,
+    state: Mapping[str, Tensor],
+    lengths: Tensor | None,
+    _carry: Tensor | None = None,
+) -> tuple[Tensor, dict[str, Tensor], None]:
+    """Some layers one after the other: x (B, T, C), their state -> x, their new state, nothing to carry."""
+    real = real_tokens(x[..., 0], lengths)
     new: dict[str, list[Tensor]] = {"att_shift": [], "wkv": [], "ffn_shift": []}
-    for i, layer in enumerate(weights.layers):
+    for i, layer in enumerate(layers):
         h, p = layer.ln1(x), state["att_shift"][i]
         y, s = _att(layer.att, h, token_shift(h, p), state["wkv"][i], real)
         new["att_shift"].append(last_valid(h, p, lengths))
         new["wkv"].append(s)
-        x = x + y
+        x = torch.add(x, y, alpha=layer.scale)
         h, p = layer.ln2(x), state["ffn_shift"][i]
         new["ffn_shift"].append(last_valid(h, p, lengths))
-        x = x + layer.ffn(h, token_shift(h, p))
-    if not all_logits:
-        x = last_valid(x, x[:, 0], lengths)
-    logits = project(weights.ln_out(x), weights.head)
-    return logits, {name: torch.stack(layers) for name, layers in new.items()}
+        x = torch.add(x, layer.ffn(h, token_shift(h, p)), alpha=layer.scale)
+    return x, {name: torch.stack(parts) for name, parts in new.items()}, None
 
 
 def _att(att: Att5, h: Tensor, p: Tensor, s: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -216,6 +229,9 @@ def _out(att: Att5, y: Tensor, h: Tensor, p: Tensor) -> Tensor:
 class RWKV5(Recurrent):
     """An RWKV-5 ready to run, ln0 folded into the embedding."""
 
+    BLOCKS: ClassVar[Blocks | None] = staticmethod(blocks)
+    RESCALES: ClassVar[bool] = True
+
     def __init__(self, spec: ModelSpec, tensors: Mapping[str, Tensor]) -> None:
         self.weights = Weights5.build(tensors, spec).folded()
         super().__init__(spec, self.weights.emb.device)
@@ -247,9 +263,9 @@ class RWKV5(Recurrent):
             h, p, s = layer.ln1(x), state["att_shift"][i], state["wkv"][i]
             r, k, v = _reads(layer.att, h, p, self.spec.head_size)
             y = wkv6_step_(r, self._decay[i], k, v, self._u[i], s)
-            x = x + _out(layer.att, y, h, p)
+            x = torch.add(x, _out(layer.att, y, h, p), alpha=layer.scale)
             p.copy_(h)
             h, p = layer.ln2(x), state["ffn_shift"][i]
-            x = x + layer.ffn(h, p)
+            x = torch.add(x, layer.ffn(h, p), alpha=layer.scale)
             p.copy_(h)
         return project(weights.ln_out(x), weights.head)

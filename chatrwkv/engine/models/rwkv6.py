@@ -37,10 +37,11 @@ from chatrwkv.engine.weights import Norm, TensorReader, fold_ln0
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Self
+    from typing import ClassVar, Self
 
     from torch import Tensor
 
+    from chatrwkv.engine.models.base import Blocks
     from chatrwkv.engine.spec import ModelSpec
     from chatrwkv.engine.state import Scratch
 
@@ -90,6 +91,7 @@ class Layer6:
     att: Att6
     ln2: Norm
     ffn: Ffn6
+    scale: float = 1.0  # what `att.output` and `ffn.value` are stored too small by, in fp16
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,24 +182,35 @@ def forward(
     Returns:
         logits (B, T, V) or (B, V) and the new state, in the dtype of the vectors.
     """
-    real = real_tokens(token_ids, lengths)
     x = F.embedding(token_ids, weights.emb).to(weights.ln_out.weight.dtype)
     if weights.ln0 is not None:
         x = weights.ln0(x)
+    x, new, _ = blocks(weights.layers, x, state, lengths)
+    if not all_logits:
+        x = last_valid(x, x[:, 0], lengths)
+    return project(weights.ln_out(x), weights.head), new
+
+
+def blocks(
+    layers: Sequence[Layer6],
+    x: Tensor,
+    state: Mapping[str, Tensor],
+    lengths: Tensor | None,
+    _carry: Tensor | None = None,
+) -> tuple[Tensor, dict[str, Tensor], None]:
+    """Some layers one after the other: x (B, T, C), their state -> x, their new state, nothing to carry."""
+    real = real_tokens(x[..., 0], lengths)
     new: dict[str, list[Tensor]] = {"att_shift": [], "wkv": [], "ffn_shift": []}
-    for i, layer in enumerate(weights.layers):
+    for i, layer in enumerate(layers):
         h, p = layer.ln1(x), state["att_shift"][i]
         y, s = _att(layer.att, h, token_shift(h, p), state["wkv"][i], real)
         new["att_shift"].append(last_valid(h, p, lengths))
         new["wkv"].append(s)
-        x = x + y
+        x = torch.add(x, y, alpha=layer.scale)
         h, p = layer.ln2(x), state["ffn_shift"][i]
         new["ffn_shift"].append(last_valid(h, p, lengths))
-        x = x + layer.ffn(h, token_shift(h, p))
-    if not all_logits:
-        x = last_valid(x, x[:, 0], lengths)
-    logits = project(weights.ln_out(x), weights.head)
-    return logits, {name: torch.stack(layers) for name, layers in new.items()}
+        x = torch.add(x, layer.ffn(h, token_shift(h, p)), alpha=layer.scale)
+    return x, {name: torch.stack(parts) for name, parts in new.items()}, None
 
 
 def _att(att: Att6, h: Tensor, p: Tensor, s: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -229,6 +242,9 @@ def _reads(att: Att6, h: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Tensor, Ten
 class RWKV6(Recurrent):
     """An RWKV-6 ready to run, ln0 folded into the embedding."""
 
+    BLOCKS: ClassVar[Blocks | None] = staticmethod(blocks)
+    RESCALES: ClassVar[bool] = True
+
     def __init__(self, spec: ModelSpec, tensors: Mapping[str, Tensor]) -> None:
         self.weights = Weights6.build(tensors, spec).folded()
         super().__init__(spec, self.weights.emb.device)
@@ -258,9 +274,10 @@ class RWKV6(Recurrent):
             att, h, p = layer.att, layer.ln1(x), state["att_shift"][i]
             r, log_decay, k, v, g = _reads(att, h, p)
             y = wkv6_step_(r, log_decay.exp(), k, v, att.time_faaaa, state["wkv"][i])
-            x = x + project(group_norm(y, att.ln_x.weight, att.ln_x.bias) * g, att.output)
+            y = project(group_norm(y, att.ln_x.weight, att.ln_x.bias) * g, att.output)
+            x = torch.add(x, y, alpha=layer.scale)
             p.copy_(h)
             h, p = layer.ln2(x), state["ffn_shift"][i]
-            x = x + layer.ffn(h, p)
+            x = torch.add(x, layer.ffn(h, p), alpha=layer.scale)
             p.copy_(h)
         return project(weights.ln_out(x), weights.head)
