@@ -49,6 +49,7 @@ class ChatSession(SessionView):
         super().__init__(around, chat_id)
         self._tried_saving_s = 0.0
         self._looked_s = 0.0
+        self._is_closed = False
 
     # -- talking ------------------------------------------------------------------------------------------
 
@@ -164,6 +165,8 @@ class ChatSession(SessionView):
 
     def poll(self) -> bool:
         """Poll every reply, save again what failed to save, notice other processes; whether the tree changed."""
+        if self._is_closed:
+            return False
         before = self.conversation
         for reply in self.replies:
             reply.poll()
@@ -304,9 +307,9 @@ class ChatSession(SessionView):
     def close(self) -> None:
         """Stop what is being written, save it, and let other processes have the chat."""
         self._settle(self._replies)
-        if self._lock:
+        if self._lock and not self._is_closed:
             self._around.locks.give(self.id)
-            self._lock = False
+        self._is_closed = True
 
     # -- what replies hand over (replies.Keeper) ----------------------------------------------------------
 

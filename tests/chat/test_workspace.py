@@ -36,6 +36,20 @@ def test_one_chat_has_one_session(desk: Desk):
         desk.workspace.open_chat("missing")
 
 
+def test_a_closed_session_may_still_be_polled(desk: Desk):
+    """The interface's timers fire once more while it ends; they found a closed database."""
+    chat = desk.workspace.new_chat()
+    reply = chat.send("one")
+    desk.workspace.close()
+    assert not chat.is_open_elsewhere
+    assert not chat.poll()
+    assert not reply.poll().is_running
+    chat.close()
+    assert chat.path()[0].text == "one"
+    desk.engine.close()
+    desk.__post_init__()
+
+
 def test_a_deleted_chat_comes_back_after_a_restart(desk: Desk):
     kept, gone = desk.workspace.new_chat("kept"), desk.workspace.new_chat("gone")
     said(gone, "one")
