@@ -41,10 +41,11 @@ from chatrwkv.engine.weights import Norm, TensorReader, fold_ln0
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Self
+    from typing import ClassVar, Self
 
     from torch import Tensor
 
+    from chatrwkv.engine.models.base import Blocks
     from chatrwkv.engine.spec import ModelSpec
     from chatrwkv.engine.state import Scratch
 
@@ -207,13 +208,24 @@ def hidden(
     weights: Weights7, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The residual stream after the last block (B, T, C), and the new state: `forward` without the head."""
-    real = real_tokens(token_ids, lengths)
     x = F.embedding(token_ids, weights.emb).to(weights.ln_out.weight.dtype)
     if weights.ln0 is not None:
         x = weights.ln0(x)
-    v_first = None
+    x, new_state, _ = blocks(weights.layers, x, state, lengths)
+    return x, new_state
+
+
+def blocks(
+    layers: Sequence[Layer7],
+    x: Tensor,
+    state: Mapping[str, Tensor],
+    lengths: Tensor | None,
+    v_first: Tensor | None = None,
+) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
+    """Some layers one after the other: x (B, T, C), their state -> x, their new state, v_first."""
+    real = real_tokens(x[..., 0], lengths)
     new_state: dict[str, list[Tensor]] = {"att_shift": [], "wkv": [], "ffn_shift": []}
-    for i, layer in enumerate(weights.layers):
+    for i, layer in enumerate(layers):
         h, p = layer.ln1(x), state["att_shift"][i]
         y, s, v_first = time_mix(layer.att, h, token_shift(h, p), state["wkv"][i], v_first, real)
         new_state["att_shift"].append(last_valid(h, p, lengths))
@@ -222,7 +234,7 @@ def hidden(
         h, p = layer.ln2(x), state["ffn_shift"][i]
         new_state["ffn_shift"].append(last_valid(h, p, lengths))
         x = x + _ffn(layer.ffn, h, token_shift(h, p))
-    return x, {name: torch.stack(layers) for name, layers in new_state.items()}
+    return x, {name: torch.stack(parts) for name, parts in new_state.items()}, v_first
 
 
 def time_mix(
@@ -272,6 +284,8 @@ def _lora(lora: Lora, x: Tensor, act: Callable[[Tensor], Tensor] | None = None) 
 
 class RWKV7(Recurrent):
     """An RWKV-7 ready to run, ln0 folded into the embedding."""
+
+    BLOCKS: ClassVar[Blocks | None] = staticmethod(blocks)
 
     def __init__(self, spec: ModelSpec, tensors: Mapping[str, Tensor]) -> None:
         self.weights = Weights7.build(tensors, spec).folded()
