@@ -30,9 +30,10 @@ from torch.nn import functional as F
 
 from chatrwkv.engine.models.base import Recurrent
 from chatrwkv.engine.models.rwkv4 import Att4, Ffn4, Sums
-from chatrwkv.engine.ops import NOTHING_4, last_valid, project, real_tokens, token_shift, wkv4_scan
+from chatrwkv.engine.ops import NOTHING_4, last_valid, project, real_tokens, token_shift
 from chatrwkv.engine.options import default_options
 from chatrwkv.engine.past import Growth, blank_past
+from chatrwkv.engine.recurrences import wkv4_scan
 from chatrwkv.engine.spec import Generation
 from chatrwkv.engine.weights import Norm, TensorReader, fold_ln0
 

@@ -24,7 +24,8 @@ import torch
 from torch.nn import functional as F
 
 from chatrwkv.engine.models.base import Recurrent
-from chatrwkv.engine.ops import NOTHING_4, last_valid, project, real_tokens, token_shift, wkv4_scan, wkv4_step
+from chatrwkv.engine.ops import NOTHING_4, last_valid, project, real_tokens, token_shift, wkv4_step
+from chatrwkv.engine.recurrences import wkv4_scan
 from chatrwkv.engine.weights import Norm, TensorReader, fold_ln0
 
 if TYPE_CHECKING:

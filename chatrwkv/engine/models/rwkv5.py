@@ -32,9 +32,9 @@ from chatrwkv.engine.ops import (
     project,
     real_tokens,
     token_shift,
-    wkv6_scan,
     wkv6_step_,
 )
+from chatrwkv.engine.recurrences import wkv5_scan
 from chatrwkv.engine.spec import Generation
 from chatrwkv.engine.weights import Norm, TensorReader, fold_ln0
 
@@ -201,11 +201,7 @@ def blocks(
 def _att(att: Att5, h: Tensor, p: Tensor, s: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor]:
     """Time mixing: h, p (B, T, C), s (B, H, N, N) -> y (B, T, C), new s."""
     r, k, v = _reads(att, h, p, s.shape[-1])
-    log_decay = -att.time_decay.exp().expand_as(k)
-    if real is not None:  # padding adds nothing and does not decay
-        keep = real[:, :, None, None].to(h.dtype)
-        k, v, log_decay = k * keep, v * keep, log_decay * keep
-    y, s = wkv6_scan(r, log_decay, k, v, att.u(), s)
+    y, s = wkv5_scan(r, -att.time_decay.exp(), k, v, att.u(), s, real)
     return _out(att, y, h, p), s
 
 

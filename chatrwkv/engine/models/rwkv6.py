@@ -30,9 +30,9 @@ from chatrwkv.engine.ops import (
     project,
     real_tokens,
     token_shift,
-    wkv6_scan,
     wkv6_step_,
 )
+from chatrwkv.engine.recurrences import wkv6_scan
 from chatrwkv.engine.weights import Norm, TensorReader, fold_ln0
 
 if TYPE_CHECKING:
@@ -216,10 +216,7 @@ def blocks(
 def _att(att: Att6, h: Tensor, p: Tensor, s: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor]:
     """Time mixing: h, p (B, T, C), s (B, H, N, N) -> y (B, T, C), new s."""
     r, log_decay, k, v, g = _reads(att, h, p)
-    if real is not None:  # padding adds nothing and does not decay
-        keep = real[:, :, None, None].to(h.dtype)
-        k, v, log_decay = k * keep, v * keep, log_decay * keep
-    y, s = wkv6_scan(r, log_decay, k, v, att.time_faaaa, s)
+    y, s = wkv6_scan(r, log_decay, k, v, att.time_faaaa, s, real)
     return project(group_norm(y, att.ln_x.weight, att.ln_x.bias) * g, att.output), s
 
 

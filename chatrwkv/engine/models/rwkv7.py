@@ -34,9 +34,9 @@ from chatrwkv.engine.ops import (
     project,
     real_tokens,
     token_shift,
-    wkv7_scan,
     wkv7_step_,
 )
+from chatrwkv.engine.recurrences import wkv7_scan
 from chatrwkv.engine.weights import Norm, TensorReader, fold_ln0
 
 if TYPE_CHECKING:
@@ -259,11 +259,7 @@ def time_mix(
         v = v + (v_first - v) * _lora(att.v, x_v).sigmoid()
 
     r, log_w, k, v, a = (z.view(heads) for z in (r, log_w, k, v, a))
-    if real is None:
-        y, s = wkv7_scan(r, log_w, k, v, -kk, kk * a, s)
-    else:  # padding adds nothing and does not decay
-        keep = real[:, :, None, None].to(h.dtype)
-        y, s = wkv7_scan(r, log_w * keep, k * keep, v * keep, -kk * keep, kk * a * keep, s)
+    y, s = wkv7_scan(r, log_w, k, v, -kk, kk * a, s, real)
     y = group_norm(y, att.ln_x.weight, att.ln_x.bias)
     y = y + ((r * k * att.r_k).sum(-1, keepdim=True) * v).flatten(-2)  # the bonus of the token itself
     return project(y * g, att.output), s, v_first

@@ -1,0 +1,104 @@
+"""The CUDA kernels against `ops` in float64 on the CPU, before their first use in a process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from chatrwkv.engine import ops
+from chatrwkv.engine.cuda_ops import TYPES, launch_channels, launch_heads
+from chatrwkv.errors import KernelMismatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from chatrwkv.engine.cuda_ops import Launch
+
+# Largest error over the largest value: float32 sums; half a unit in the last place of a 16-bit y.
+_TOLERANCE = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 5e-3}
+_LENGTHS = (37, 0, 18)
+_HEADS = 2
+_SIZES = (64, 40)  # the usual head size, and one that is padded
+_CHANNELS = 70
+
+
+def self_test(launch: Launch, generation: str, device: torch.device) -> float:
+    """The largest error over its tolerance; below 1. Waits for the device.
+
+    Raises:
+        KernelMismatch: one is larger, or no number.
+    """
+    with torch.random.fork_rng(devices=[]), torch.inference_mode():
+        torch.manual_seed(11)
+        if generation == "wkv4":
+            worst = max(_channels(launch, dtype, device) for dtype in TYPES)
+        else:
+            worst = max(_heads(launch, generation, n, dtype, device) for n in _SIZES for dtype in TYPES)
+    if not worst < 1.0:
+        raise KernelMismatch(
+            f"The {generation} kernel differs from torch by {worst:.3g} times its tolerance on {device}.",
+            hint="The torch path is used.",
+        )
+    return worst
+
+
+def _real(like: Tensor) -> Tensor:
+    return torch.arange(like.shape[1]) < torch.tensor(_LENGTHS)[:, None]
+
+
+def _heads(launch: Launch, generation: str, size: int, dtype: torch.dtype, device: torch.device) -> float:
+    shape = (len(_LENGTHS), max(_LENGTHS), _HEADS, size)
+    x = {name: torch.randn(shape).to(dtype) for name in "rkv"}
+    s = torch.randn(len(_LENGTHS), _HEADS, size, size)
+    if generation == "wkv7":
+        kk = torch.nn.functional.normalize(torch.randn(shape), dim=-1)
+        x |= {"a": (-kk).to(dtype), "b": (kk * torch.rand(shape)).to(dtype)}
+        x["log_decay"] = -0.606531 * torch.rand(shape)
+    else:
+        x["u"] = torch.randn(_HEADS, size)
+        x["log_decay"] = -(2 * torch.randn(shape if generation == "wkv6" else shape[2:])).exp()
+    end = s.clone().to(device)
+    y = launch_heads(
+        launch,
+        generation,
+        {n: t.to(device) for n, t in x.items()},
+        end,
+        torch.tensor(_LENGTHS, device=device),
+    )
+    real = _real(x["r"])[:, :, None, None].double()
+    z = {name: tensor.double() for name, tensor in x.items()}
+    decay, k, v = z["log_decay"].expand(shape) * real, z["k"] * real, z["v"] * real
+    if generation == "wkv7":
+        a, b = z["a"] * real, z["b"] * real
+        want, want_end = ops.wkv7_scan(z["r"], decay, k, v, a, b, s.double())
+    else:
+        want, want_end = ops.wkv6_scan(z["r"], decay, k, v, z["u"], s.double())
+    return max(_error(y, want * real, _TOLERANCE[dtype]), _error(end, want_end, _TOLERANCE[torch.float32]))
+
+
+def _channels(launch: Launch, dtype: torch.dtype, device: torch.device) -> float:
+    shape = (len(_LENGTHS), max(_LENGTHS), _CHANNELS)
+    x = {"k": torch.randn(shape).to(dtype), "v": torch.randn(shape).to(dtype)}
+    x |= {"w": -torch.randn(_CHANNELS).exp(), "u": torch.randn(_CHANNELS)}
+    start = torch.zeros(3, shape[0], _CHANNELS)
+    start[2] = ops.NOTHING_4
+    worst = 0.0
+    for log_eps in (None, -2.0):
+        sums = start.clone().to(device)
+        on_device = {name: tensor.to(device) for name, tensor in x.items()}
+        y = launch_channels(launch, on_device, sums, torch.tensor(_LENGTHS, device=device), log_eps)
+        z = {name: tensor.double() for name, tensor in x.items()}
+        aa, bb, pp = start.double().unbind()
+        real = _real(x["k"])
+        want, ends = ops.wkv4_scan(z["k"], z["v"], z["w"], z["u"], (aa, bb, pp), real, log_eps)
+        worst = max(worst, _error(y, torch.where(real[..., None], want, 0.0), _TOLERANCE[dtype]))
+        has_read = torch.tensor(_LENGTHS) > 0  # an empty row keeps its -1e30
+        wanted = torch.stack(ends)[:, has_read]
+        worst = max(worst, _error(sums.cpu()[:, has_read], wanted, 2 * _TOLERANCE[torch.float32]))
+    return worst
+
+
+def _error(found: Tensor, wanted: Tensor, tolerance: float) -> float:
+    difference = (found.cpu().double() - wanted).abs().nan_to_num(nan=torch.inf)
+    return float(difference.max() / (tolerance * wanted.abs().max().clamp(min=1.0)))
