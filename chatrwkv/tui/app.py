@@ -25,6 +25,7 @@ from chatrwkv.tui.themes import DARK, THEMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
     from textual.binding import Binding, BindingType
     from textual.screen import ModalScreen, Screen
 

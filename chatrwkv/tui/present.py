@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from chatrwkv.chat.reply import split_reply
 from chatrwkv.chat.tree import NodeStatus, Role
 from chatrwkv.tui.widgets.message import Shown
 from chatrwkv.tui.widgets.thinking import thought_measure
@@ -13,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from chatrwkv.chat.reply import Part
+    from chatrwkv.chat.session import ChatSession
     from chatrwkv.chat.template import Templates
-    from chatrwkv.chat.tree import Conversation, Node, NodeId
+    from chatrwkv.chat.tree import Node, NodeId
 
 _WHO = {Role.SYSTEM: "System", Role.USER: "You", Role.ASSISTANT: "Assistant", Role.RAW: "Text"}
 _GOES_ON = "ctrl+r answers again, /continue goes on"
@@ -38,41 +40,46 @@ class Presenter:
         self._measures[node_id] = thought_measure(n_tokens, seconds)
         return self._measures[node_id]
 
-    def path(self, conversation: Conversation, nodes: Sequence[Node]) -> list[Shown]:
-        """The path as it is shown."""
-        shown = [self.node(conversation, node) for node in nodes]
+    def path(self, session: ChatSession) -> list[Shown]:
+        """The path that `session` shows."""
+        shown = [self.node(session, node) for node in session.path()]
         # How to go on is worth saying where going on is likely: at the end.
-        return [
-            replace(item, note=item.note.partition(" · ")[0]) if item.note else item for item in shown[:-1]
-        ] + shown[-1:]
+        for place, item in enumerate(shown[:-1]):
+            if item.note:
+                shown[place] = replace(item, note=item.note.partition(" · ")[0])
+        return shown
 
-    def node(self, conversation: Conversation, node: Node) -> Shown:
+    def node(self, session: ChatSession, node: Node) -> Shown:
         """One message."""
-        known = self._made.get(node.id)
-        if known is None or known[0] is not node:
-            known = (node, self._shown(node))
-            self._made[node.id] = known
-        siblings = conversation.siblings(node.id)
+        made = self._made_of(node)
+        siblings = session.conversation.siblings(node.id)
         place = (siblings.index(node.id) + 1, len(siblings))
-        return known[1] if known[1].place == place else replace(known[1], place=place)
+        is_ours = made.is_streaming and session.reply_to(node.id) is not None
+        note = "is being written in another window" if made.is_streaming and not is_ours else made.note
+        if (made.place, made.is_streaming, made.note) == (place, is_ours, note):
+            return made
+        return replace(made, place=place, is_streaming=is_ours, note=note)
 
-    def label(self, node: Node) -> str:
-        """The words that stand for a message in the tree: the answer, without thoughts and marks."""
+    def _made_of(self, node: Node) -> Shown:
         known = self._made.get(node.id)
         if known is None or known[0] is not node:
             known = self._made[node.id] = (node, self._shown(node))
-        return known[1].text.lstrip("#*->` \n")
+        return known[1]
+
+    def label(self, node: Node) -> str:
+        """The words that stand for a message in the tree: the answer if there is one, without marks."""
+        made = self._made_of(node)
+        return (made.text or made.thoughts).lstrip("#*->` \n")
 
     def parts(self, node: Node) -> list[Part]:
         """A stored reply, split into thoughts and answer."""
         meta = node.meta
         template = self._templates.ok.get(meta.template) if meta else None
-        if template is None or meta is None:
-            from chatrwkv.chat.reply import split_reply
-
-            return split_reply(node.text)
-        mode = meta.thinking if meta.thinking in template.thinking else template.default_mode
-        splitter = template.splitter(mode)
+        if template is None or meta is None or meta.thinking not in template.thinking:
+            # What opened a thought is unknown; the text begins with the bracket that was left to the model.
+            opened = node.text.lstrip().startswith(">") and "</think" in node.text
+            return split_reply(node.text, "<think" if opened else "")
+        splitter = template.splitter(meta.thinking)
         return [*splitter.feed(node.text), *splitter.finish()]
 
     def _shown(self, node: Node) -> Shown:

@@ -88,8 +88,12 @@ class StreamPump:
         """Until cancelled."""
         while True:
             began = time.thread_time()
-            is_writing = await self._round()
-            is_working = self._ticked(self._has_changed)
+            is_writing = is_working = False
+            try:
+                is_writing = await self._round()
+                is_working = self._ticked(self._has_changed)
+            except Exception:  # noqa: BLE001 -- without the pump nothing is shown or saved any more
+                _log.exception("a round of the pump failed")
             cost = time.thread_time() - began
             pause = _WORK_S if is_working else _IDLE_S
             if is_writing:

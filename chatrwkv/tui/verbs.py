@@ -195,7 +195,7 @@ async def copy(screen: ChatCore, argument: str) -> None:
     if node_id is None or screen.presenter is None:
         raise BadValue("There is nothing to copy yet.", hint="Write a message first.")
     node = session.node(node_id)
-    text = screen.presenter.node(session.conversation, node).text
+    text = screen.presenter.node(session, node).text
     what = "the message"
     if argument.startswith("code"):
         blocks = code_blocks(text)

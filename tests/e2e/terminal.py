@@ -68,6 +68,10 @@ class Terminal:
             assert self.read(), f"the process ended; the screen is\n{self.text}"
             assert time.monotonic() < deadline, f"waited for {condition!r}; the screen is\n{self.text}"
 
+    def until_changed(self, before: str) -> None:
+        """Read until the screen differs from what it was."""
+        self.until(lambda: self.text != before)
+
     def keys(self, text: str) -> None:
         self.process.send(text)
 

@@ -54,7 +54,7 @@ def test_alt_enter_and_ctrl_j_make_new_lines_without_kitty(tmp_path: Path):
         for key, line in (("\x1b\r", "two"), ("\n", "three")):
             before = terminal.text
             terminal.keys(key)
-            terminal.until(lambda before=before: terminal.text != before)
+            terminal.until_changed(before)
             terminal.keys(line)
             terminal.until(line)
         assert "> one\n   two\n   three" in terminal.text

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from textual.app import App
 from textual.containers import VerticalScroll
-from textual.widgets.markdown import MarkdownBlock
+from textual.widgets.markdown import MarkdownBlock, MarkdownFence
 
 from chatrwkv.tui.widgets.message import MessageView, Shown
 
@@ -73,4 +73,4 @@ async def test_nothing_vanishes_while_it_streams(text: str, data: st.DataObject)
         shown = "".join(plain for _, plain in outline(view))
         for word in ("word", "first", "hidden?", "html", "quote", "问答", "code"):
             if word in text:
-                assert word in shown or word in str([f.code for f in view.query("MarkdownFence")])
+                assert word in shown or word in str([fence.code for fence in view.query(MarkdownFence)])

@@ -58,6 +58,10 @@ class Driver:
             assert time.monotonic() < deadline, f"waited too long; the screen is\n{self.text()}"
             await self.pilot.pause(0.005)
 
+    async def sees(self, words: str) -> None:
+        """Wait until `words` stand on the screen."""
+        await self.until(lambda: words in self.text())
+
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
 

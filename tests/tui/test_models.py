@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from chatrwkv.errors import ModelFormatError
@@ -117,7 +118,7 @@ async def test_the_save_dialog_proposes_a_free_name(tmp_path: Path):
             await app.press("alt+up", "s")
             await app.until(lambda: app.app.screen is not app.screen)
             await app.press("enter")
-            await app.until(lambda n=n: len(list((tmp_path / "saved").glob("三体*.rwkvstate"))) == n)
+            await app.until(partial(_has_states, tmp_path, n))
             await app.until(lambda: app.app.side_task is None and app.app.screen is app.screen)
 
 
@@ -166,6 +167,10 @@ async def test_the_pages_of_facts_open_and_close(tmp_path: Path):
         for command, words in (("/stats", "parameters"), ("/paths", "chats.db"), ("/help", "Keys here")):
             await app.type(command)
             await app.press("enter")
-            await app.until(lambda words=words: words in app.text())
+            await app.sees(words)
             await app.press("escape")
             await app.until(lambda: app.app.screen is app.screen)
+
+
+def _has_states(root: Path, n: int) -> bool:
+    return len(list((root / "saved").glob("三体*.rwkvstate"))) == n

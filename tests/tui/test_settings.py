@@ -67,7 +67,7 @@ async def test_set_preset_and_seed_by_command(tmp_path: Path):
         ):
             await app.type(line)
             await app.press("enter")
-            await app.until(lambda wanted=wanted: wanted in app.text())
+            await app.sees(wanted)
         assert app.session.params.seed == 42
         await app.type("/preset world-qa")
         await app.press("enter")

@@ -45,7 +45,7 @@ async def test_at_most_twenty_messages_are_live(tmp_path: Path):
         transcript = app.screen.transcript
         assert len(app.views) == WINDOW
         assert "message 59" in app.text()
-        seen = set()
+        seen: set[str] = set()
         for _ in range(40):
             seen.update(view.shown.text.split()[1] for view in app.views)
             assert len(app.views) <= WINDOW

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from textual.widgets import Input
 
 from chatrwkv.text import sanitise_name
 from chatrwkv.tui.commands import fits
 from chatrwkv.tui.screens.dialogs import Dialog
-from chatrwkv.tui.widgets.rows import LiveRows, Row, RowList
+from chatrwkv.tui.widgets.rows import LiveRows, Row, RowList, pad_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,11 +53,11 @@ class ChoiceDialog(Dialog[str]):
         self.rows.move_to(self._current)
 
     def _draw(self, query: str) -> None:
-        width = min(_NAME_CELLS, max((len(value) for value, _ in self._values), default=0)) + 2
+        width = min(_NAME_CELLS, max((cell_len(value) for value, _ in self._values), default=0)) + 2
         rows = [
             Row(
                 value,
-                ((sanitise_name(value).ljust(width), ""), (sanitise_name(words), "muted")),
+                ((pad_cells(sanitise_name(value), width), ""), (sanitise_name(words), "muted")),
                 is_current=value == self._current,
             )
             for value, words in self._values

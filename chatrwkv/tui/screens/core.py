@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from textual import on
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from chatrwkv.chat.workspace import Workspace
     from chatrwkv.engine.params import SamplingParams
     from chatrwkv.tui.app import ChatApp
+
+_log = logging.getLogger(__name__)
 
 
 class ChatCore(ChatFrame):
@@ -99,7 +102,7 @@ class ChatCore(ChatFrame):
         session, presenter = self.session, self.presenter
         if session is None or presenter is None:
             return
-        items = presenter.path(session.conversation, session.path())
+        items = presenter.path(session)
         await self.transcript.show(items, follow=follow, steady=steady)
         self.refresh_margins()
 
@@ -242,6 +245,9 @@ class ChatCore(ChatFrame):
             await VERBS[name](self, argument)
         except ChatRWKVError as error:
             self.say_error(error)
+        except Exception as error:  # noqa: BLE001 -- a mistake of ours must not cost the chat
+            _log.exception("the command %s failed", name)
+            self.say(f"/{name} failed inside: {error!r}. /paths names the log.", is_problem=True)
         self.refresh_margins()
         self.wake_pump()
 

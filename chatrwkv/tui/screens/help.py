@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from textual.content import Content, Span
 
+from chatrwkv.tui import keys
 from chatrwkv.tui.commands import COMMANDS
 from chatrwkv.tui.screens.dialogs import PageDialog
 
@@ -38,6 +39,9 @@ def help_page(screen: Screen[Any]) -> Content:
             continue
         seen.add(binding.id)
         (own if active.node is focused else others).append(binding)
+    order = {binding.id: place for place, binding in enumerate(keys.EVERY)}
+    for found in (own, others):
+        found.sort(key=lambda binding: order.get(binding.id, len(order)))
     lines = [_heading("Keys here")]
     lines += [_line(_keys(screen, binding), binding.tooltip) for binding in own]
     lines += [Content(""), _heading("Keys everywhere")]
@@ -59,10 +63,10 @@ def _keys(screen: Screen[Any], binding: Binding) -> str:
     """All keys that lead to the binding, as people write them."""
     if binding.key_display:
         return binding.key_display
-    keys: Sequence[str] = [
+    found: Sequence[str] = [
         key for key, active in screen.active_bindings.items() if active.binding.id == binding.id
     ]
-    shown = [screen.app.get_key_display(binding.with_key(key)) for key in keys]
+    shown = [screen.app.get_key_display(binding.with_key(key)) for key in found]
     return " ".join(dict.fromkeys(shown))
 
 

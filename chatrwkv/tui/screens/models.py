@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rich.cells import cell_len
 from textual.widgets import Input
 
 from chatrwkv.text import format_bytes, sanitise_name
 from chatrwkv.tui.commands import fits
 from chatrwkv.tui.screens.dialogs import Dialog
-from chatrwkv.tui.widgets.rows import LiveRows, Row, RowList
+from chatrwkv.tui.widgets.rows import LiveRows, Row, RowList, pad_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,14 +60,14 @@ class ModelsScreen(Dialog[str]):
     def _draw(self, query: str) -> None:
         rows: list[Row] = []
         group = ""
-        width = max((len(choice.name) for choice in self._choices), default=0) + 2
+        width = min(40, max((cell_len(choice.name) for choice in self._choices), default=0) + 2)
         for choice in self._choices:
             if not _is_path(query) and not fits(query, choice.name):
                 continue
             if choice.group != group:
                 rows.append(Row("", ((choice.group, "heading"),)))
                 group = choice.group
-            name = sanitise_name(choice.name).ljust(min(width, 40))
+            name = pad_cells(sanitise_name(choice.name), width)
             right = ((format_bytes(choice.n_bytes), "muted"), (" ", "")) if choice.n_bytes else ()
             rows.append(
                 Row(

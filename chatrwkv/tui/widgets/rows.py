@@ -59,6 +59,11 @@ def cut_cells(text: str, cells: int) -> str:
     return set_cell_size(text, cells - 1).rstrip() + "…"
 
 
+def pad_cells(text: str, cells: int) -> str:
+    """`text` in exactly `cells` columns."""
+    return set_cell_size(cut_cells(text, cells), cells)
+
+
 class RowList(ScrollView, can_focus=True):
     """Rows with a cursor; see the module."""
 

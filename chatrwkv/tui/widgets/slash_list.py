@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatrwkv.tui.widgets.rows import LiveRows, Row
+from rich.cells import cell_len
+
+from chatrwkv.tui.widgets.rows import LiveRows, Row, pad_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,9 +21,12 @@ class SlashList(LiveRows):
 
     def show(self, offers: Sequence[Offer]) -> None:
         """List `offers`; none hides the list."""
-        width = max((len(offer.left) for offer in offers), default=0) + 2
+        width = min(40, max((cell_len(offer.left) for offer in offers), default=0) + 2)
         self.set_rows(
-            [Row(offer.text, ((offer.left.ljust(width), ""), (offer.help, "muted"))) for offer in offers],
+            [
+                Row(offer.text, ((pad_cells(offer.left, width), ""), (offer.help, "muted")))
+                for offer in offers
+            ],
             key=offers[0].text if offers else "",
         )
         height = min(self.MOST, len(offers)) or 1

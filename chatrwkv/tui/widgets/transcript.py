@@ -29,9 +29,9 @@ STEP = 5
 _NEAR_EDGE = 2  # lines from the edge at which more messages are loaded
 
 LESSON = (
-    "Write below and press enter. ctrl+j makes a new line, esc stops a reply.",
-    "ctrl+r answers again and keeps the old answer: ‹ 1/2 ›. Any message can be edited or forked.",
-    "/ lists the commands, ctrl+l the models, F1 the keys.",
+    "Write below and press enter; ctrl+j makes a new line.",
+    "ctrl+r answers again, and the old answer stays beside it.",
+    "/ lists all commands, ctrl+l the models, F1 the keys.",
 )
 
 
