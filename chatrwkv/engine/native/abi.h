@@ -98,9 +98,8 @@ RWKV_EXPORT int32_t rwkv7_forward(void* engine, const rwkv7_model* model, const 
 // y (n, rows) = x (n, cols) times the matrix: for tests and measurements; x has no padding.
 RWKV_EXPORT int32_t rwkv_matmul(void* engine, const rwkv_matrix* matrix, const float* x, int32_t n, float* y);
 
-// Reads n_bytes (a multiple of 256 KiB) with all threads, as the matrix products do: the speed that decoding is
-// measured against. The result only keeps the compiler from leaving it out.
-RWKV_EXPORT uint64_t rwkv_read(void* engine, const void* data, int64_t n_bytes);
+// Reads n_bytes (a multiple of 256 KiB) with all threads: the speed that decoding is measured against. The result only keeps the compiler from leaving it out.
+RWKV_EXPORT int32_t rwkv_read(void* engine, const void* data, int64_t n_bytes);
 
 #if defined(__cplusplus)
 }

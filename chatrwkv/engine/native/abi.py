@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, Structure, c_char_p, c_double, c_float, c_int32, c_int64, c_uint64, c_void_p
+from ctypes import POINTER, Structure, c_char_p, c_double, c_float, c_int32, c_int64, c_void_p
 from enum import IntEnum
 
 ABI_VERSION = 1
@@ -120,7 +120,7 @@ _SIGNATURES = {
         c_int32,
         (c_void_p, POINTER(Model7), POINTER(State7), c_int32, c_void_p, c_void_p, c_void_p, c_void_p),
     ),
-    "rwkv_read": (c_uint64, (c_void_p, c_void_p, c_int64)),
+    "rwkv_read": (c_int32, (c_void_p, c_void_p, c_int64)),
     "rwkv_matmul": (c_int32, (c_void_p, POINTER(Matrix), c_void_p, c_int32, c_void_p)),
 }
 

@@ -125,7 +125,9 @@ int32_t rwkv7_forward(void* engine, const rwkv7_model* model, const rwkv7_state*
     int64_t n_tokens = 0;
     for (int b = 0; b < n_rows; b++) n_tokens += lengths[b];
     e.pool.token_begins();
+    e.tuner.token_begins(e.prefetch, n_tokens);
     const int error = forward7(e, *model, *state, n_rows, lengths, ids, n_logits, logits);
+    e.tuner.token_ends(e.prefetch);
     if (n_tokens <= e.kernels.narrow_tokens) e.pool.token_ends(n_tokens);
     return error;
 }
@@ -136,25 +138,18 @@ int32_t rwkv_matmul(void* engine, const rwkv_matrix* matrix, const float* x, int
     return e.ready() ? matmul_once(e, *matrix, x, n, y) : RWKV_NO_MEMORY;
 }
 
-uint64_t rwkv_read(void* engine, const void* data, int64_t n_bytes) {
-    struct Context {
-        const uint8_t* data;
-        std::atomic<uint64_t> sum;
-    } context = {static_cast<const uint8_t*>(data), {0}};
+int32_t rwkv_read(void* engine, const void* data, int64_t n_bytes) {
     constexpr int64_t kBlock = 1 << 18;
+    struct Context {
+        const Kernels* kernels;
+        const uint8_t* data;
+        std::atomic<int32_t> sum;
+    } context = {&static_cast<Engine*>(engine)->kernels, static_cast<const uint8_t*>(data), {0}};
     static_cast<Engine*>(engine)->pool.run(
-        static_cast<int>((n_bytes + kBlock - 1) / kBlock),
+        static_cast<int>(n_bytes / kBlock),
         [](void* argument, int block, int) {
             Context& c = *static_cast<Context*>(argument);
-            const uint64_t* from = reinterpret_cast<const uint64_t*>(c.data + block * kBlock);
-            uint64_t sums[8] = {0};
-            for (int64_t i = 0; i < kBlock / 8; i += 8) {
-                __builtin_prefetch(from + i + 512);
-                for (int j = 0; j < 8; j++) sums[j] ^= from[i + j];
-            }
-            uint64_t sum = 0;
-            for (uint64_t x : sums) sum ^= x;
-            c.sum.fetch_xor(sum);
+            c.sum.fetch_add(c.kernels->read(c.data + block * kBlock, kBlock));
         },
         &context);
     return context.sum.load();

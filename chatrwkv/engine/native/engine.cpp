@@ -23,6 +23,27 @@ bool Arena::reset(bool is_counting) {
     return true;
 }
 
+constexpr int Tuner::kBytes[];
+
+void Tuner::token_begins(int& prefetch, int64_t n_tokens) {
+    is_measuring_ = n_tokens == 1 && n_measured_ < kChoices * kRounds;
+    if (!is_measuring_) return;
+    prefetch = kBytes[n_measured_ % kChoices];
+    began_s_ = now_s();
+}
+
+void Tuner::token_ends(int& prefetch) {
+    if (!is_measuring_) return;
+    double& best = best_s_[n_measured_ % kChoices];
+    const double took = now_s() - began_s_;
+    if (took < best) best = took;
+    if (++n_measured_ < kChoices * kRounds) return;
+    int choice = 0;
+    for (int i = 1; i < kChoices; i++)
+        if (best_s_[i] < best_s_[choice]) choice = i;
+    prefetch = kBytes[choice];
+}
+
 Engine::Engine(const Kernels& level, int n_threads) : kernels(level), pool(n_threads) {
     for (uint8_t*& room : scratch) room = nullptr;
 }
@@ -40,7 +61,7 @@ bool Engine::ready() {
 }
 
 void Products::add(const rwkv_matrix& w, const Activations& x, int n_tokens, float* out, int64_t ld_out, After after) {
-    jobs[n_jobs++] = {&w, &x, n_tokens, out, ld_out, after};
+    jobs[n_jobs++] = {&w, &x, n_tokens, out, ld_out, after, engine->prefetch};
 }
 
 void Products::run_tiles(int job, int tile0, int tile1, int worker) const {
@@ -78,26 +99,28 @@ void Products::run() {
 
 int matmul_once(Engine& engine, const rwkv_matrix& w, const float* x, int n, float* y) {
     if (n < 1 || n > kMaxTokens) return RWKV_BAD_ARGUMENT;
-    const int64_t ld = round_up(w.cols, kGroup);
     Arena arena;
     Activations in = {};
-    in.ld = ld;
     for (const bool is_counting : {true, false}) {
         if (!arena.reset(is_counting)) return RWKV_NO_MEMORY;
-        arena.take(in.f, n * ld);
-        arena.take(in.q, n * ld);
-        arena.take(in.scale, n * ld / kGroup);
-        arena.take(in.zero, n * ld / kGroup);
-        arena.take(in.wide, (n + 32) * ld);
+        take_activations(arena, in, n, w.cols, engine.kernels);
     }
-    for (int i = 0; i < n; i++) memcpy(in.f + i * ld, x + static_cast<int64_t>(i) * w.cols, sizeof(float) * static_cast<size_t>(w.cols));
-    const Kernels& k = engine.kernels;
-    if (n > k.narrow_tokens)
-        k.widen(in, w.cols, n, 0, (n + k.wide_tokens - 1) / k.wide_tokens, !k.has_bf16 || w.format == RWKV_FP32);
-    else if (is_quantised(w.format))
-        k.quantise(in, w.cols, 0, n);
+    for (int i = 0; i < n; i++)
+        memcpy(in.f + i * in.ld, x + static_cast<int64_t>(i) * w.cols, sizeof(float) * static_cast<size_t>(w.cols));
+    const int n_units = unit_count(engine.kernels, n);
+    for (int unit = 0; unit < n_units; unit++) engine.kernels.arrange(in, w.cols, n, unit, w.format);
     Products product(engine);
     product.add(w, in, n, y, w.rows);
     product.run();
     return RWKV_OK;
+}
+
+void take_activations(Arena& arena, Activations& x, int64_t max_tokens, int64_t columns, const Kernels& kernels) {
+    x.ld = round_up(columns, kGroup);
+    arena.take(x.f, max_tokens * x.ld);
+    const bool has_many = max_tokens > kernels.narrow_tokens;
+    arena.take(x.lanes, (has_many ? max_tokens + kernels.wide_tokens : 8) * x.ld);
+    arena.take(x.pairs, 8 * x.ld / 2);
+    arena.take(x.scale, 8 * x.ld / kGroup);
+    arena.take(x.zero, 8 * x.ld / kGroup);
 }

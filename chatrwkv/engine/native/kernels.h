@@ -17,14 +17,21 @@ constexpr int kMaxTokens = RWKV_MAX_TOKENS;  // of one pass; more gains nothing 
 // What becomes of a sum before it is stored.
 enum class After : int32_t { kStore, kAdd, kRelu2, kTanh, kSigmoid };
 
-// The input of matrix products: M tokens in the forms that the formats read. Padding columns are zero.
+// The input of matrix products: M tokens, written as `f`, then arranged into what the products read: all
+// tokens of a column side by side, so that one address register serves them all. Padding columns are zero.
+//
+//   few tokens, S = `lanes_of(M)` apart:  a column's floats, or integers of 16 bits, whose scale is that of
+//                                         64 columns. For four columns: two pairs (0, 1) and (2, 3); or, where
+//                                         the CPU multiplies bytes, the four high bytes and the four low ones,
+//                                         both signed and in the order 0 2 1 3 of the weights
+//   many tokens, in blocks (`block_of`):   a column's floats, or pairs of bf16
 struct Activations {
-    int64_t ld;    // floats from token to token: columns rounded up to kGroup
-    float* f;      // (M, ld)
-    int16_t* q;    // (M, ld) f / scale, |q| <= 32767: 16 bits, so that only the weights are coarse
-    float* scale;  // (M, ld / kGroup)
-    int32_t* zero; // (M, ld / kGroup): -128 * sum of q, since stored weights are the true ones + 128
-    uint32_t* wide; // blocks of wide_tokens tokens: [column (fp32) or pair of columns (bf16)][token]
+    int64_t ld;       // floats from token to token: columns rounded up to kGroup
+    float* f;         // (M, ld); for one token this is the arranged form too
+    uint32_t* lanes;  // (ld, S) floats; many: [block][column or pair of columns][token]
+    int32_t* pairs;   // (ld / 2, S) the integers: 16 bits, so that only the weights are coarse
+    float* scale;     // (ld / kGroup, S)
+    int32_t* zero;    // (ld / kGroup, S): -128 * sum of the integers, since stored weights are true + 128
 };
 
 struct Matmul {
@@ -34,6 +41,7 @@ struct Matmul {
     float* out;           // token i, row j at i * ld_out + j
     int64_t ld_out;
     After after;
+    int32_t prefetch;  // bytes ahead
 };
 
 // LayerNorm, then lerps with the h of the token before: the first part of both mixers.
@@ -45,7 +53,7 @@ struct MixJob {
     const float *weight, *bias;
     const float* mixes;              // (n_mixes, C)
     const float* const* before;      // per token: the h before a row's first token, NULL inside a row
-    Activations* out;                // n_mixes of them
+    const Activations* out;          // n_mixes of them: only `f` is written
 };
 
 // All that happens between the first matrix products of the time mixer and its last.
@@ -63,17 +71,18 @@ struct Heads7 {
 struct Kernels {
     const char* name;
     bool has_bf16;  // wide products of anything but float32 weights take bf16 activations
-    int32_t wide_tokens;
-    int32_t narrow_tokens;  // up to so many tokens the narrow product is the faster one
+    int32_t wide_tokens, few_tokens;  // tokens of a block, the larger and the smaller choice
+    int32_t narrow_tokens;  // up to so many tokens (8 at most) the narrow product is used
     // tiles [tile0, tile1) of a product with fp32 sums; weights are read once
     void (*narrow)(const Matmul& job, int tile0, int tile1);
     // the same for many tokens; scratch: wide_scratch_bytes
     void (*wide)(const Matmul& job, int tile0, int tile1, void* scratch);
     void (*norm)(const float* x, const float* weight, const float* bias, int n, float* out);
     void (*mix)(const MixJob& job, int token0, int token1, float* scratch);
-    void (*quantise)(const Activations& x, int columns, int token0, int token1);
-    void (*widen)(const Activations& x, int columns, int n_tokens, int block0, int block1, bool as_fp32);
+    // one unit of work of arranging n_tokens for matrices of a format: a token, or a block of them
+    void (*arrange)(const Activations& x, int columns, int n_tokens, int unit, int format);
     void (*heads7)(const Heads7& job, int head0, int head1);
+    int32_t (*read)(const uint8_t* data, int64_t n_bytes);  // a sum over it, as fast as it can be read
 };
 
 constexpr int64_t kWideScratchBytes = (kMaxTokens + 16) * 32 * 4 + 2 * 64 * kLine + 256;
@@ -85,6 +94,14 @@ const Kernels& kernels_avx512();
 const Kernels& kernels_avx512_bf16();
 #endif
 
+// how far apart the floats of a column are for few tokens
+static inline int lanes_of(int n_tokens) { return n_tokens <= 2 ? n_tokens : n_tokens <= 4 ? 4 : 8; }
+// Tokens of a block of many: the larger choice unless its padding costs more than a tenth (16 tokens are two
+// blocks of 8, not two of 12).
+static inline int block_of(const Kernels& k, int n_tokens) {
+    const int blocks = (n_tokens + k.wide_tokens - 1) / k.wide_tokens;
+    return (blocks * k.wide_tokens - n_tokens) * 10 > n_tokens ? k.few_tokens : k.wide_tokens;
+}
 static inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 static inline int tile_count(const rwkv_matrix& w) { return (w.rows + kTileRows - 1) / kTileRows; }
 

@@ -5,11 +5,12 @@
 
 namespace {
 
+extern const Kernels kLevel;
+
 constexpr float kLayerNormEps = 1e-5f;
 constexpr float kGroupNormEps = 64e-5f;  // 1e-5 * 8^2, 8 being the head size divisor of training
 constexpr float kMinKeyNorm = 1e-12f;
 constexpr float kMaxLogDecay = 0.606531f;  // exp(-0.5) as the models were trained with
-constexpr int kPrefetch = 2048;            // bytes ahead: 3 to 9 % over none on EPYC and Xeon
 
 // exp for all floats: 2^n * p(r), error 2 ulp; NaN stays NaN since min and max return their second operand.
 LANES_INLINE F f_exp(F x) {
@@ -90,33 +91,52 @@ void mix(const MixJob& job, int token0, int token1, float* scratch) {
     }
 }
 
-void quantise(const Activations& x, int columns, int token0, int token1) {
-    const int n_groups = (columns + kGroup - 1) / kGroup;
-    for (int m = token0; m < token1; m++) {
-        for (int g = 0; g < n_groups; g++) {
-            const float* f = x.f + m * x.ld + g * kGroup;
-            int16_t* q = x.q + m * x.ld + g * kGroup;
-            F top = f_zero(), bad = f_zero();
-            for (int j = 0; j < kGroup; j += 16) {
-                top = f_max(top, f_abs(f_load(f + j)));
-                bad = f_fma(f_load(f + j), f_zero(), bad);  // NaN where an input is none or infinite
-            }
-            const float scale = f_top(top) / 32767.0f + f_sum(bad);
-            // below 1e-30 the inverse is not finite; what is lost there is nothing
-            const F inverse = f_set(scale > 1e-30f ? 1.0f / scale : 0.0f);
-            I sum = i_set(0);
-            for (int j = 0; j < kGroup; j += 16) {
-                const I rounded = i_round(f_mul(f_load(f + j), inverse));
-                sum = i_add(sum, rounded);
-                w_store(q + j, rounded);
-            }
-            int32_t lanes[16], total = 0;
-            i_store(lanes, sum);
-            for (int i = 0; i < 16; i++) total += lanes[i];
-            const int64_t at = m * (x.ld / kGroup) + g;
-            x.zero[at] = -128 * total;
-            x.scale[at] = scale;
+// The largest integer of an activation. As two signed bytes, high and low, 127 * 256 + 127 would be the limit.
+constexpr float kTop = kHasBytes ? 127.0f * 256.0f : 32767.0f;
+
+// 64 floats as integers and a scale; S is the distance between the words of one token
+LANES_INLINE void quantise_group(const float* f, int S, int32_t* pairs, float* scale_out, int32_t* zero) {
+    F top = f_zero(), bad = f_zero();
+    for (int j = 0; j < kGroup; j += 16) {
+        top = f_max(top, f_abs(f_load(f + j)));
+        bad = f_fma(f_load(f + j), f_zero(), bad);  // NaN where an input is none or infinite
+    }
+    const float scale = f_top(top) / kTop + f_sum(bad);
+    // below 1e-30 the inverse is not finite; what is lost there is nothing
+    const F inverse = f_set(scale > 1e-30f ? 1.0f / scale : 0.0f);
+    I sum = i_set(0);
+    int16_t q[kGroup];
+    for (int j = 0; j < kGroup; j += 16) {
+        const I rounded = i_round(f_mul(f_load(f + j), inverse));
+        sum = i_add(sum, rounded);
+        w_store(q + j, rounded);
+    }
+    if (kHasBytes) {
+        int16_t high[kGroup], low[kGroup];
+        for (int j = 0; j < kGroup; j++) high[j] = (int16_t)(((q[j] + 128) >> 8) & 255), low[j] = q[j] & 255;
+        for (int j = 0; j < kGroup; j += 4, pairs += 2 * S) {
+            pairs[0] = high[j] | high[j + 2] << 8 | high[j + 1] << 16 | (int32_t)((uint32_t)high[j + 3] << 24);
+            pairs[S] = low[j] | low[j + 2] << 8 | low[j + 1] << 16 | (int32_t)((uint32_t)low[j + 3] << 24);
         }
+    } else {
+        for (int j = 0; j < kGroup / 2; j++) __builtin_memcpy(pairs + j * S, q + 2 * j, 4);
+    }
+    int32_t lanes[16], total = 0;
+    i_store(lanes, sum);
+    for (int i = 0; i < 16; i++) total += lanes[i];
+    *zero = -128 * total;
+    *scale_out = scale;
+}
+
+void arrange_few(const Activations& x, int columns, int n_tokens, int m, int format) {
+    const int S = lanes_of(n_tokens);
+    const float* f = x.f + m * x.ld;
+    if (is_quantised(format)) {
+        for (int g = 0; g * kGroup < columns; g++)
+            quantise_group(f + g * kGroup, S, x.pairs + g * (kGroup / 2) * S + m, x.scale + g * S + m, x.zero + g * S + m);
+    } else if (S > 1) {
+        const int n = (int)round_up(columns, kGroup);
+        for (int j = 0; j < n; j++) __builtin_memcpy(x.lanes + j * S + m, f + j, 4);
     }
 }
 
@@ -127,160 +147,173 @@ LANES_INLINE I high_bf16(F x) {
     return i_and(i_add(i_add(bits, i_set(0x7fff)), even), i_set((int32_t)0xffff0000u));
 }
 
-void widen(const Activations& x, int columns, int n_tokens, int block0, int block1, bool as_fp32) {
+void arrange_many(const Activations& x, int columns, int n_tokens, int block, bool as_fp32) {
+    const int n_block = block_of(kLevel, n_tokens);
     const int n_columns = (int)round_up(columns, kGroup);
     const int step = as_fp32 ? 1 : 2;
-    for (int block = block0; block < block1; block++) {
-        uint32_t* out = x.wide + (int64_t)block * kWideTokens * (x.ld / step);
-        for (int t = 0; t < kWideTokens; t++) {
-            const int m = block * kWideTokens + t;
-            if (m >= n_tokens) {
-                for (int j = 0; j < n_columns / step; j++) out[j * kWideTokens + t] = 0;
-                continue;
-            }
-            const float* f = x.f + m * x.ld;
-            for (int j = 0; j < n_columns; j += 16) {
-                uint32_t lanes[16];
-                i_store(lanes, as_fp32 ? i_bits(f_load(f + j)) : high_bf16(f_load(f + j)));
-                uint32_t* to = out + j / step * kWideTokens + t;
-                if (as_fp32) {
-                    for (int i = 0; i < 16; i++) to[i * kWideTokens] = lanes[i];
-                } else {
-                    for (int i = 0; i < 8; i++) to[i * kWideTokens] = (lanes[2 * i] >> 16) | lanes[2 * i + 1];
-                }
+    uint32_t* out = x.lanes + (int64_t)block * n_block * (x.ld / step);
+    for (int t = 0; t < n_block; t++) {
+        const int m = block * n_block + t;
+        if (m >= n_tokens) {
+            for (int j = 0; j < n_columns / step; j++) out[j * n_block + t] = 0;
+            continue;
+        }
+        const float* f = x.f + m * x.ld;
+        for (int j = 0; j < n_columns; j += 16) {
+            uint32_t lanes[16];
+            i_store(lanes, as_fp32 ? i_bits(f_load(f + j)) : high_bf16(f_load(f + j)));
+            uint32_t* to = out + j / step * n_block + t;
+            if (as_fp32) {
+                for (int i = 0; i < 16; i++) to[i * n_block] = lanes[i];
+            } else {
+                for (int i = 0; i < 8; i++) to[i * n_block] = (lanes[2 * i] >> 16) | lanes[2 * i + 1];
             }
         }
     }
 }
 
+void arrange(const Activations& x, int columns, int n_tokens, int unit, int format) {
+    if (n_tokens > kNarrowTokens) arrange_many(x, columns, n_tokens, unit, !kHasBf16 || format == RWKV_FP32);
+    else arrange_few(x, columns, n_tokens, unit, format);
+}
+
 // ---- few tokens: every weight is read once, sums are float32 (or exact integers within a group) ------------
+//
+// B tokens of S that lie side by side. `from` is the first of them.
 
-struct Inputs {  // of up to kMaxNarrow tokens
-    const float* f[8];
-    const int16_t* q[8];
-    const float* scale[8];
-    const int32_t* zero[8];
-};
-
-template <int B> LANES_INLINE void narrow_fp32(const uint8_t* line, int n_lines, const Inputs& x, F* y) {
+template <int B, int S> LANES_INLINE void narrow_fp32(const uint8_t* line, int n_lines, const float* x, int ahead, F* y) {
     F even[B], odd[B];
     for (int b = 0; b < B; b++) even[b] = odd[b] = f_zero();
-    for (int i = 0; i < n_lines; i += 2, line += 2 * kLine) {
-        prefetch(line + kPrefetch);
-        prefetch(line + kPrefetch + kLine);
+    for (int i = 0; i < n_lines; i += 2, line += 2 * kLine, x += 2 * S) {
+        prefetch(line + ahead);
+        prefetch(line + ahead + kLine);
         const F w0 = f_load((const float*)line), w1 = f_load((const float*)(line + kLine));
         for (int b = 0; b < B; b++) {
-            even[b] = f_fma(w0, f_set(x.f[b][i]), even[b]);
-            odd[b] = f_fma(w1, f_set(x.f[b][i + 1]), odd[b]);
+            even[b] = f_fma(w0, f_set(x[b]), even[b]);
+            odd[b] = f_fma(w1, f_set(x[S + b]), odd[b]);
         }
     }
     for (int b = 0; b < B; b++) y[b] = f_add(even[b], odd[b]);
 }
 
-template <int B> LANES_INLINE void narrow_bf16(const uint8_t* line, int n_lines, const Inputs& x, F* y) {
+template <int B, int S> LANES_INLINE void narrow_bf16(const uint8_t* line, int n_lines, const float* x, int ahead, F* y) {
     const I high = i_set((int32_t)0xffff0000u);
     F even[B], odd[B];
     for (int b = 0; b < B; b++) even[b] = odd[b] = f_zero();
 #pragma GCC unroll 2
-    for (int i = 0; i < n_lines; i++, line += kLine) {
-        prefetch(line + kPrefetch);
+    for (int i = 0; i < n_lines; i++, line += kLine, x += 2 * S) {
+        prefetch(line + ahead);
         const I w = i_load(line);
         const F w0 = f_bits(i_sll<16>(w)), w1 = f_bits(i_and(w, high));
         for (int b = 0; b < B; b++) {
-            even[b] = f_fma(w0, f_set(x.f[b][2 * i]), even[b]);
-            odd[b] = f_fma(w1, f_set(x.f[b][2 * i + 1]), odd[b]);
+            even[b] = f_fma(w0, f_set(x[b]), even[b]);
+            odd[b] = f_fma(w1, f_set(x[S + b]), odd[b]);
         }
     }
     for (int b = 0; b < B; b++) y[b] = f_add(even[b], odd[b]);
 }
 
-LANES_INLINE I pair(const int16_t* q) {
-    int32_t both;
-    __builtin_memcpy(&both, q, 4);
-    return i_set(both);
-}
-
-// four columns: bytes 0 and 2 of each lane are one pair, 1 and 3 the other
-template <int B>
-LANES_INLINE void dot4(I w, const Inputs& x, int column, I* even, I* odd) {
+// Four columns. Bytes: `one` sums with the high bytes of the activations, `other` with the low ones. Else:
+// bytes 0 and 2 of each lane are one pair, 1 and 3 the other.
+template <int B, int S> LANES_INLINE void dot4(I w, const int32_t* pairs, I* one, I* other) {
     const I w0 = i_and(w, i_set(0x00ff00ff)), w1 = w_srl<8>(w);
     for (int b = 0; b < B; b++) {
-        even[b] = i_dot(even[b], w0, pair(x.q[b] + column));
-        odd[b] = i_dot(odd[b], w1, pair(x.q[b] + column + 2));
+        const I x0 = i_set(pairs[b]), x1 = i_set(pairs[S + b]);
+        one[b] = kHasBytes ? i_dot_bytes(one[b], w, x0) : i_dot(one[b], w0, x0);
+        other[b] = kHasBytes ? i_dot_bytes(other[b], w, x1) : i_dot(other[b], w1, x1);
+    }
+}
+LANES_INLINE I total(I one, I other) { return i_add(kHasBytes ? i_sll<8>(one) : one, other); }
+
+template <int B, int S, bool is_int4>
+LANES_INLINE void quantised_line(const uint8_t* line, Table values, const int32_t* pairs, I* one, I* other) {
+    const I w = i_load(line);
+    if (is_int4) {
+        const I nibble = i_set(0x0f0f0f0f);
+        dot4<B, S>(look_up(values, i_and(w, nibble)), pairs, one, other);
+        dot4<B, S>(look_up(values, i_and(i_srl<4>(w), nibble)), pairs + 2 * S, one, other);
+    } else {
+        dot4<B, S>(w, pairs, one, other);
     }
 }
 
-template <int B, bool is_int4>
-LANES_INLINE void narrow_quantised(const uint8_t* tile, int columns, const Inputs& x, F* y) {
+template <int B, int S, bool is_int4>
+LANES_INLINE void narrow_quantised(const uint8_t* tile, int columns, const Activations& x, int from, int ahead, F* y) {
     constexpr int kFormat = is_int4 ? RWKV_INT4 : RWKV_INT8;
-    constexpr int kColumns = is_int4 ? 8 : 4;
+    constexpr int kColumns = is_int4 ? 8 : 4, kLines = kGroup / kColumns, kPairs = kColumns / 2 * S;
     const uint16_t* scales = (const uint16_t*)tile;
     const uint8_t* line = tile + tile_scale_bytes(kFormat, columns);
-    const int n_lines = (int)tile_lines(kFormat, columns);
+    const int n_lines = (int)tile_lines(kFormat, columns), n_groups = (n_lines + kLines - 1) / kLines;
     const Table values = table(kInt4Table);
-    const I nibble = i_set(0x0f0f0f0f);
+    const int32_t* pairs = x.pairs + from;
     for (int b = 0; b < B; b++) y[b] = f_zero();
-    for (int g = 0, i = 0; i < n_lines; g++) {
-        I even[B], odd[B];
-        for (int b = 0; b < B; b++) even[b] = i_set(x.zero[b][g]), odd[b] = i_set(0);
-        const int end = smaller(n_lines, i + kGroup / kColumns);
-#pragma GCC unroll 2
-        for (; i < end; i++, line += kLine) {
-            prefetch(line + kPrefetch);
-            const I w = i_load(line);
-            if (is_int4) {
-                dot4<B>(look_up(values, i_and(w, nibble)), x, 8 * i, even, odd);
-                dot4<B>(look_up(values, i_and(i_srl<4>(w), nibble)), x, 8 * i + 4, even, odd);
-            } else {
-                dot4<B>(w, x, 4 * i, even, odd);
+    for (int g = 0; g < n_groups; g++) {
+        I one[B], other[B];
+        for (int b = 0; b < B; b++) one[b] = i_set(0), other[b] = i_set(x.zero[g * S + from + b]);
+        const int here = smaller(kLines, n_lines - g * kLines);
+        int i = 0;
+        for (; i + 4 <= here; i += 4) {  // lines come in fours
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++, line += kLine, pairs += kPairs) {
+                prefetch(line + ahead);
+                quantised_line<B, S, is_int4>(line, values, pairs, one, other);
             }
         }
         const F scale = f_load_bf16(scales + g * kTileRows);
         for (int b = 0; b < B; b++)
-            y[b] = f_fma(f_from(i_add(even[b], odd[b])), f_mul(scale, f_set(x.scale[b][g])), y[b]);
+            y[b] = f_fma(f_from(total(one[b], other[b])), f_mul(scale, f_set(x.scale[g * S + from + b])), y[b]);
     }
 }
 
-template <int B> void narrow_tile(const Matmul& job, int tile, const Inputs& x, F* y) {
+template <int B, int S> void narrow_tile(const Matmul& job, int tile, int from, F* y) {
     const rwkv_matrix& w = *job.w;
     const uint8_t* data = w.data + tile * tile_bytes(w.format, w.cols);
+    const float* x = S == 1 ? job.x->f : (const float*)job.x->lanes + from;
     switch (w.format) {
-        case RWKV_FP32: return narrow_fp32<B>(data, (int)tile_lines(RWKV_FP32, w.cols), x, y);
-        case RWKV_BF16: return narrow_bf16<B>(data, (int)tile_lines(RWKV_BF16, w.cols), x, y);
-        case RWKV_INT8: return narrow_quantised<B, false>(data, w.cols, x, y);
-        default: return narrow_quantised<B, true>(data, w.cols, x, y);
+        case RWKV_FP32: return narrow_fp32<B, S>(data, (int)tile_lines(RWKV_FP32, w.cols), x, job.prefetch, y);
+        case RWKV_BF16: return narrow_bf16<B, S>(data, (int)tile_lines(RWKV_BF16, w.cols), x, job.prefetch, y);
+        case RWKV_INT8: return narrow_quantised<B, S, false>(data, w.cols, *job.x, from, job.prefetch, y);
+        default: return narrow_quantised<B, S, true>(data, w.cols, *job.x, from, job.prefetch, y);
+    }
+}
+
+template <int S> void narrow_tiles(const Matmul& job, int tile0, int tile1) {
+    constexpr int B = S < kMaxNarrow ? S : kMaxNarrow;
+    for (int tile = tile0; tile < tile1; tile++) {
+        const int rows = smaller(kTileRows, job.w->rows - tile * kTileRows);
+        for (int from = 0; from < job.n_tokens; from += B) {
+            F y[B];
+            narrow_tile<B, S>(job, tile, from, y);
+            for (int b = 0; b < smaller(B, job.n_tokens - from); b++)
+                store_after(job.out + (from + b) * job.ld_out + tile * kTileRows, y[b], job.after, rows);
+        }
     }
 }
 
 void narrow(const Matmul& job, int tile0, int tile1) {
-    for (int tile = tile0; tile < tile1; tile++) {
-        for (int m = 0; m < job.n_tokens; m += kMaxNarrow) {
-            const int n = smaller(kMaxNarrow, job.n_tokens - m);
-            Inputs x;
-            for (int b = 0; b < kMaxNarrow; b++) {  // beyond n the last token again, not stored
-                const int64_t from = m + smaller(b, n - 1), group = from * (job.x->ld / kGroup);
-                x.f[b] = job.x->f + from * job.x->ld;
-                x.q[b] = job.x->q + from * job.x->ld;
-                x.scale[b] = job.x->scale + group;
-                x.zero[b] = job.x->zero + group;
-            }
-            F y[8];
-            if (n == 1) narrow_tile<1>(job, tile, x, y);
-            else if (n == 2) narrow_tile<2>(job, tile, x, y);
-            else if (n <= 4) narrow_tile<4>(job, tile, x, y);
-            else narrow_tile<kMaxNarrow>(job, tile, x, y);
-            const int rows = smaller(kTileRows, job.w->rows - tile * kTileRows);
-            for (int b = 0; b < n; b++)
-                store_after(job.out + (m + b) * job.ld_out + tile * kTileRows, y[b], job.after, rows);
-        }
+    switch (lanes_of(job.n_tokens)) {
+        case 1: return narrow_tiles<1>(job, tile0, tile1);
+        case 2: return narrow_tiles<2>(job, tile0, tile1);
+        case 4: return narrow_tiles<4>(job, tile0, tile1);
+        default: return narrow_tiles<8>(job, tile0, tile1);
     }
+}
+
+int32_t read(const uint8_t* data, int64_t n_bytes) {
+    I sums[4];
+    for (I& sum : sums) sum = i_set(0);
+    for (int64_t at = 0; at < n_bytes; at += 4 * kLine)
+        for (int i = 0; i < 4; i++) sums[i] = i_add(sums[i], i_load(data + at + i * kLine));
+    int32_t lanes[16];
+    i_store(lanes, i_add(i_add(sums[0], sums[1]), i_add(sums[2], sums[3])));
+    return lanes[0];
 }
 
 #include "wide.inl"
 #include "heads7.inl"
 
-constexpr Kernels kLevel = {
-    LEVEL_NAME, kHasBf16, kWideTokens, kNarrowTokens, narrow, wide, norm, mix, quantise, widen, heads7,
+const Kernels kLevel = {
+    LEVEL_NAME, kHasBf16, kWideTokens, kFewTokens, kNarrowTokens, narrow, wide, norm, mix, arrange, heads7, read,
 };
 
 }  // namespace

@@ -12,12 +12,6 @@ constexpr double kSlow = 3.0;            // times the best
 constexpr double kFirstPauseS = 0.25, kLongestPauseS = 4.0;
 constexpr uint64_t kMask20 = (1u << 20) - 1;
 
-double now_s() {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 inline void pause() {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
@@ -27,6 +21,12 @@ inline void pause() {
 }
 
 }  // namespace
+
+double now_s() {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
 
 Pool::Pool(int n_threads) { set_threads(n_threads); }
 

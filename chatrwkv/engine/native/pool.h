@@ -13,6 +13,8 @@
 
 #include <atomic>
 
+double now_s();  // of a clock that never goes back
+
 class Pool {
 public:
     typedef void (*Work)(void* context, int block, int worker);

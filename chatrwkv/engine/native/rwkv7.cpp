@@ -29,12 +29,11 @@ public:
     int run(const int32_t* ids, const int32_t* n_logits, float* logits);
 
 private:
-    struct Ready {  // activations that one phase brings into the form the next one reads
+    struct Ready {  // activations that the next phase reads, and a matrix that reads each
         const Pass7* pass;
         const Activations* x[4];
-        int columns[4], n;
-        const rwkv_matrix* w;
-        int n_tokens;
+        const rwkv_matrix* reader[4];
+        int n, n_tokens;
     };
 
     void embed(const int32_t* ids);
@@ -42,12 +41,10 @@ private:
     void ffn(const rwkv7_layer& layer, int index);
     void head(const int32_t* n_logits, float* logits);
 
-    void mix(const MixJob& job, float* shift, const rwkv_matrix& reader, int n_quantised);
+    void mix(const MixJob& job, float* shift, const rwkv_matrix* const* readers, int n_readers);
     void heads(const rwkv7_layer& layer, int index);
-    void make_ready(const Activations* x, int columns, const rwkv_matrix& reader, int n_tokens) const;
-    void make_ready(Ready& ready) const;
-    bool reads_fp32(const rwkv_matrix& w) const { return !kernels_.has_bf16 || w.format == RWKV_FP32; }
-    int n_token_blocks(int n) const { return (n + kernels_.wide_tokens - 1) / kernels_.wide_tokens; }
+    void make_ready(const Activations& x, const rwkv_matrix& reader, int n_tokens) const;
+    void make_ready(const Ready& ready) const;
 
     Engine& engine_;
     const Kernels& kernels_;
@@ -74,18 +71,10 @@ int Pass7::prepare() {
     if (s.max_tokens >= M && s.n_embd == C && s.n_ffn == F && s.max_rank >= rank) return RWKV_OK;
     s.max_tokens = 0;  // nothing usable until all of it is there
     const int64_t ld = round_up(C, kGroup);
-    const bool has_wide = M > kernels_.narrow_tokens;
     for (const bool is_counting : {true, false}) {
         if (!s.arena.reset(is_counting)) return RWKV_NO_MEMORY;
         for (float** p : {&s.x, &s.h, &s.r, &s.k, &s.v, &s.v_first, &s.w, &s.a, &s.v_mix, &s.g}) s.arena.take(*p, M * ld);
-        auto slot = [&](Activations& x, int64_t columns) {
-            x.ld = round_up(columns, kGroup);
-            s.arena.take(x.f, M * x.ld);
-            s.arena.take(x.q, kernels_.narrow_tokens * x.ld);
-            s.arena.take(x.scale, kernels_.narrow_tokens * x.ld / kGroup);
-            s.arena.take(x.zero, kernels_.narrow_tokens * x.ld / kGroup);
-            if (has_wide) s.arena.take(x.wide, round_up(M, kernels_.wide_tokens) * x.ld);
-        };
+        auto slot = [&](Activations& x, int64_t columns) { take_activations(s.arena, x, M, columns, kernels_); };
         for (Activations& x : s.mixes) slot(x, C);
         for (Activations& x : s.hidden) slot(x, rank);
         slot(s.y, C), slot(s.ffn_in, C), slot(s.ffn, F), slot(s.out, C);
@@ -131,29 +120,23 @@ void Pass7::embed(const int32_t* ids) {
     }
 }
 
-// Brings activations into what `reader` wants: int16 for few tokens and quantised weights, blocks for many.
-void Pass7::make_ready(Ready& ready) const {
-    ready.pass = this;
-    if (ready.n_tokens > kernels_.narrow_tokens) {
-        engine_.pool.run(
-            n_token_blocks(ready.n_tokens),
-            [](void* context, int block, int) {
-                const Ready& r = *static_cast<const Ready*>(context);
-                for (int i = 0; i < r.n; i++)
-                    r.pass->kernels_.widen(*r.x[i], r.columns[i], r.n_tokens, block, block + 1, r.pass->reads_fp32(*r.w));
-            },
-            &ready);
-    } else if (is_quantised(ready.w->format)) {
-        for (int i = 0; i < ready.n; i++) kernels_.quantise(*ready.x[i], ready.columns[i], 0, ready.n_tokens);
-    }
+void Pass7::make_ready(const Ready& ready) const {
+    engine_.pool.run(
+        unit_count(kernels_, ready.n_tokens),
+        [](void* context, int unit, int) {
+            const Ready& r = *static_cast<const Ready*>(context);
+            for (int i = 0; i < r.n; i++)
+                r.pass->kernels_.arrange(*r.x[i], r.reader[i]->cols, r.n_tokens, unit, r.reader[i]->format);
+        },
+        const_cast<Ready*>(&ready));
 }
 
-void Pass7::make_ready(const Activations* x, int columns, const rwkv_matrix& reader, int n_tokens) const {
-    Ready ready = {this, {x}, {columns}, 1, &reader, n_tokens};
-    make_ready(ready);
+void Pass7::make_ready(const Activations& x, const rwkv_matrix& reader, int n_tokens) const {
+    make_ready({this, {&x}, {&reader}, 1, n_tokens});
 }
 
-void Pass7::mix(const MixJob& job, float* shift, const rwkv_matrix& reader, int n_quantised) {
+// `readers` are matrices that read the mixes, in order; one behind the last mix reads the third (v1).
+void Pass7::mix(const MixJob& job, float* shift, const rwkv_matrix* const* readers, int n_readers) {
     for (int b = 0; b < n_rows_; b++) {
         for (int m = space_.row_start[b]; m < space_.row_start[b + 1]; m++) space_.before[m] = nullptr;
         if (lengths_[b]) space_.before[space_.row_start[b]] = shift + b * state_.shift_row_stride;
@@ -161,22 +144,20 @@ void Pass7::mix(const MixJob& job, float* shift, const rwkv_matrix& reader, int 
     struct Context {
         const Pass7* pass;
         const MixJob* job;
-        const rwkv_matrix* reader;
-        int n_quantised;
-    } context = {this, &job, &reader, n_quantised};
+        const rwkv_matrix* const* readers;
+        int n_readers;
+    } context = {this, &job, readers, n_readers};
     engine_.pool.run(
-        is_wide_ ? n_token_blocks(n_tokens_) : n_tokens_,
-        [](void* argument, int block, int worker) {
+        unit_count(kernels_, n_tokens_),
+        [](void* argument, int unit, int worker) {
             const Context& c = *static_cast<const Context*>(argument);
             const Pass7& pass = *c.pass;
-            const int step = pass.is_wide_ ? pass.kernels_.wide_tokens : 1;
-            const int m0 = block * step, m1 = m0 + step < pass.n_tokens_ ? m0 + step : pass.n_tokens_;
+            const int step = pass.is_wide_ ? block_of(pass.kernels_, pass.n_tokens_) : 1;
+            const int m0 = unit * step, m1 = m0 + step < pass.n_tokens_ ? m0 + step : pass.n_tokens_;
             pass.kernels_.mix(*c.job, m0, m1, reinterpret_cast<float*>(pass.engine_.scratch[worker]));
-            const bool is_quantised_reader = is_quantised(c.reader->format);
-            for (int i = 0; i < c.job->n_mixes; i++) {
-                const int C = c.job->n_channels;
-                if (pass.is_wide_) pass.kernels_.widen(c.job->out[i], C, pass.n_tokens_, block, block + 1, pass.reads_fp32(*c.reader));
-                else if (is_quantised_reader && i < c.n_quantised) pass.kernels_.quantise(c.job->out[i], C, m0, m1);
+            for (int i = 0; i < c.n_readers; i++) {
+                const Activations& x = c.job->out[i < c.job->n_mixes ? i : 2];
+                pass.kernels_.arrange(x, c.job->n_channels, pass.n_tokens_, unit, c.readers[i]->format);
             }
         },
         &context);
@@ -191,8 +172,10 @@ void Pass7::attention(const rwkv7_layer& w, int index) {
     Workspace& s = space_;
     const int C = model_.n_embd;
     const int64_t ld = s.y.ld;
+    const rwkv_matrix* readers[] = {&w.receptance, &w.key, &w.value, &w.w1, &w.a1, &w.g1, &w.v1};
+    const bool has_other_reader = index && !is_wide_ && is_quantised(w.value.format);  // v1 is not quantised
     mix({s.x, s.h, ld, C, 6, w.ln1_weight, w.ln1_bias, w.mixes, s.before, s.mixes},
-        state_.att_shift + index * state_.shift_layer_stride, w.receptance, 3);
+        state_.att_shift + index * state_.shift_layer_stride, readers, has_other_reader ? 7 : 6);
 
     Products first(engine_);
     first.add(w.receptance, s.mixes[0], n_tokens_, s.r, ld);
@@ -204,16 +187,14 @@ void Pass7::attention(const rwkv7_layer& w, int index) {
     first.add(w.g1, s.mixes[5], n_tokens_, s.hidden[3].f, s.hidden[3].ld, After::kSigmoid);
     first.run();
 
-    Ready low = {this,
-                 {&s.hidden[0], &s.hidden[1], &s.hidden[3], &s.hidden[2]},
-                 {w.w2.cols, w.a2.cols, w.g2.cols, index ? w.v2.cols : 0},
-                 index ? 4 : 3,
-                 &w.w2,
-                 n_tokens_};
-    make_ready(low);
+    make_ready({this,
+                {&s.hidden[0], &s.hidden[1], &s.hidden[3], &s.hidden[2]},
+                {&w.w2, &w.a2, &w.g2, &w.v2},
+                index ? 4 : 3,
+                n_tokens_});
     heads(w, index);
 
-    make_ready(&s.y, C, w.output, n_tokens_);
+    make_ready(s.y, w.output, n_tokens_);
     Products last(engine_);
     last.add(w.output, s.y, n_tokens_, s.x, ld, After::kAdd);
     last.run();
@@ -257,12 +238,13 @@ void Pass7::heads(const rwkv7_layer& w, int index) {
 
 void Pass7::ffn(const rwkv7_layer& w, int index) {
     Workspace& s = space_;
+    const rwkv_matrix* reader = &w.ffn_key;
     mix({s.x, s.h, s.y.ld, model_.n_embd, 1, w.ln2_weight, w.ln2_bias, w.ffn_x_k, s.before, &s.ffn_in},
-        state_.ffn_shift + index * state_.shift_layer_stride, w.ffn_key, 1);
+        state_.ffn_shift + index * state_.shift_layer_stride, &reader, 1);
     Products key(engine_);
     key.add(w.ffn_key, s.ffn_in, n_tokens_, s.ffn.f, s.ffn.ld, After::kRelu2);
     key.run();
-    make_ready(&s.ffn, model_.n_ffn, w.ffn_value, n_tokens_);
+    make_ready(s.ffn, w.ffn_value, n_tokens_);
     Products value(engine_);
     value.add(w.ffn_value, s.ffn, n_tokens_, s.x, s.y.ld, After::kAdd);
     value.run();
@@ -276,7 +258,7 @@ void Pass7::head(const int32_t* n_logits, float* logits) {
         for (int m = s.row_start[b + 1] - n_logits[b]; m < s.row_start[b + 1]; m++, n_out++)
             kernels_.norm(s.x + m * s.y.ld, model_.ln_out_weight, model_.ln_out_bias, C, s.out.f + n_out * s.out.ld);
     if (!n_out) return;
-    make_ready(&s.out, C, model_.head, n_out);
+    make_ready(s.out, model_.head, n_out);
     Products product(engine_);
     product.add(model_.head, s.out, n_out, logits, model_.n_vocab);
     product.run();

@@ -14,9 +14,9 @@ struct I {
     __m256i a, b;
 };
 
-constexpr int kWideTiles = 1, kWideTokens = 6;  // 12 sums + 2 lines + 1 broadcast of 16 registers
+constexpr int kWideTiles = 1, kWideTokens = 6, kFewTokens = 4;  // 12 sums + 2 lines + 1 broadcast of 16 registers
 constexpr int kMaxNarrow = 4, kNarrowTokens = 8;
-constexpr bool kHasBf16 = false;
+constexpr bool kHasBf16 = false, kHasBytes = false;
 
 LANES_INLINE F f_zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
 LANES_INLINE F f_set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
@@ -83,6 +83,7 @@ LANES_INLINE I i_bits(F x) { return {_mm256_castps_si256(x.a), _mm256_castps_si2
 LANES_INLINE I i_dot(I acc, I x, I y) {
     return {_mm256_add_epi32(acc.a, _mm256_madd_epi16(x.a, y.a)), _mm256_add_epi32(acc.b, _mm256_madd_epi16(x.b, y.b))};
 }
+LANES_INLINE I i_dot_bytes(I acc, I, I) { return acc; }
 LANES_INLINE F f_dot_bf16(F acc, I, I) { return acc; }
 
 struct Table {

@@ -15,12 +15,12 @@ namespace {
 typedef __m512 F;   // 16 float32
 typedef __m512i I;  // 16 int32, 32 int16 or 64 bytes
 
-constexpr int kWideTiles = 2, kWideTokens = 12;  // 24 sums + 2 lines + 1 broadcast of 32 registers
+constexpr int kWideTiles = 2, kWideTokens = 12, kFewTokens = 8;  // 24 sums + 2 lines + 1 broadcast of 32 registers
 constexpr int kMaxNarrow = 8, kNarrowTokens = 8;
 #if defined(CHATRWKV_VNNI_BF16)
-constexpr bool kHasBf16 = true;
+constexpr bool kHasBf16 = true, kHasBytes = true;
 #else
-constexpr bool kHasBf16 = false;
+constexpr bool kHasBf16 = false, kHasBytes = false;
 #endif
 
 LANES_INLINE F f_zero() { return _mm512_setzero_ps(); }
@@ -60,11 +60,15 @@ LANES_INLINE F f_bits(I a) { return _mm512_castsi512_ps(a); }
 LANES_INLINE I i_bits(F a) { return _mm512_castps_si512(a); }
 
 // acc + products of the int16 pairs of each lane
-LANES_INLINE I i_dot(I acc, I a, I b) {
+LANES_INLINE I i_dot(I acc, I a, I b) { return _mm512_add_epi32(acc, _mm512_madd_epi16(a, b)); }
+
+// acc + products of the four bytes of each lane, a unsigned, b signed
+LANES_INLINE I i_dot_bytes(I acc, I a, I b) {
 #if defined(CHATRWKV_VNNI_BF16)
-    return _mm512_dpwssd_epi32(acc, a, b);
+    return _mm512_dpbusd_epi32(acc, a, b);
 #else
-    return _mm512_add_epi32(acc, _mm512_madd_epi16(a, b));
+    (void)a, (void)b;
+    return acc;
 #endif
 }
 

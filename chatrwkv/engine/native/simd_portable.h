@@ -15,9 +15,9 @@ struct I {
     int32_t v[16];
 };
 
-constexpr int kWideTiles = 1, kWideTokens = 4;
+constexpr int kWideTiles = 1, kWideTokens = 4, kFewTokens = 4;
 constexpr int kMaxNarrow = 4, kNarrowTokens = 8;
-constexpr bool kHasBf16 = false;
+constexpr bool kHasBf16 = false, kHasBytes = false;
 
 #define EACH_LANE for (int i = 0; i < 16; i++)
 
@@ -134,6 +134,7 @@ LANES_INLINE I i_dot(I acc, I x, I y) {
     }
     return acc;
 }
+LANES_INLINE I i_dot_bytes(I acc, I, I) { return acc; }
 LANES_INLINE F f_dot_bf16(F acc, I, I) { return acc; }
 
 struct Table {

@@ -46,15 +46,15 @@ LANES_INLINE int spread(int format, const uint8_t* line, int n_lines, uint8_t* o
     return (int)((out - start) / kLine);
 }
 
-template <int R, bool is_bf16>
-LANES_INLINE void block_product(const uint8_t* const* lines, int n_lines, const uint32_t* x, F (*sum)[kWideTokens]) {
+template <int R, int T, bool is_bf16>
+LANES_INLINE void block_product(const uint8_t* const* lines, int n_lines, const uint32_t* x, F (*sum)[T]) {
     for (int r = 0; r < R; r++)
-        for (int t = 0; t < kWideTokens; t++) sum[r][t] = f_zero();
-    for (int i = 0; i < n_lines; i++, x += kWideTokens) {
+        for (int t = 0; t < T; t++) sum[r][t] = f_zero();
+    for (int i = 0; i < n_lines; i++, x += T) {
         I w[R];
         for (int r = 0; r < R; r++) w[r] = i_load(lines[r] + i * kLine);
 #pragma GCC unroll 16
-        for (int t = 0; t < kWideTokens; t++) {
+        for (int t = 0; t < T; t++) {
             if (is_bf16) {
                 const I xt = i_set((int32_t)x[t]);
                 for (int r = 0; r < R; r++) sum[r][t] = f_dot_bf16(sum[r][t], w[r], xt);
@@ -66,14 +66,14 @@ LANES_INLINE void block_product(const uint8_t* const* lines, int n_lines, const 
     }
 }
 
-template <int R, bool is_bf16> void wide_tiles(const Matmul& job, int tile, uint8_t* scratch) {
+template <int R, int T, bool is_bf16> void wide_tiles(const Matmul& job, int tile, uint8_t* scratch) {
     const rwkv_matrix& w = *job.w;
     const int format = w.format, step = is_bf16 ? 2 : 1;
     const bool is_spread = is_quantised(format) || (format == RWKV_BF16 && !is_bf16);
     const int n_lines = (int)tile_lines(format, w.cols), per_line = line_columns(format);
     const int chunk = is_quantised(format) ? kGroup / per_line : is_spread ? 32 : kChunkLines;
-    const int n_blocks = (job.n_tokens + kWideTokens - 1) / kWideTokens;
-    const int64_t block_words = (int64_t)kWideTokens * (job.x->ld / step);
+    const int n_blocks = (job.n_tokens + T - 1) / T;
+    const int64_t block_words = (int64_t)T * (job.x->ld / step);
 
     float* sums = (float*)scratch;  // [block][tile][token][16 rows]
     uint8_t* room[2] = {scratch + kWideScratchBytes - 2 * 64 * kLine - 128, nullptr};
@@ -96,34 +96,35 @@ template <int R, bool is_bf16> void wide_tiles(const Matmul& job, int tile, uint
             if (is_quantised(format)) scale[r] = f_load_bf16((const uint16_t*)data[r] + g * kTileRows);
         }
         for (int block = 0; block < n_blocks; block++) {
-            const uint32_t* x = job.x->wide + block * block_words + (int64_t)line * per_line / step * kWideTokens;
-            F sum[R][kWideTokens];
-            block_product<R, is_bf16>(lines, n_products, x, sum);
-            float* to = sums + (int64_t)block * R * kWideTokens * kTileRows;
+            const uint32_t* x = job.x->lanes + block * block_words + (int64_t)line * per_line / step * T;
+            F sum[R][T];
+            block_product<R, T, is_bf16>(lines, n_products, x, sum);
+            float* to = sums + (int64_t)block * R * T * kTileRows;
             for (int r = 0; r < R; r++)
-                for (int t = 0; t < kWideTokens; t++, to += kTileRows)
+                for (int t = 0; t < T; t++, to += kTileRows)
                     f_store(to, line ? f_fma(sum[r][t], scale[r], f_load(to)) : f_mul(sum[r][t], scale[r]));
         }
     }
     for (int m = 0; m < job.n_tokens; m++) {
-        const float* from = sums + ((int64_t)(m / kWideTokens) * R * kWideTokens + m % kWideTokens) * kTileRows;
-        for (int r = 0; r < R; r++, from += kWideTokens * kTileRows) {
+        const float* from = sums + ((int64_t)(m / T) * R * T + m % T) * kTileRows;
+        for (int r = 0; r < R; r++, from += T * kTileRows) {
             const int row = (tile + r) * kTileRows;
             store_after(job.out + m * job.ld_out + row, f_load(from), job.after, smaller(kTileRows, w.rows - row));
         }
     }
 }
 
-void wide(const Matmul& job, int tile0, int tile1, void* scratch) {
+template <int R> void wide_tiles(const Matmul& job, int tile, uint8_t* scratch) {
     const bool is_bf16 = kHasBf16 && job.w->format != RWKV_FP32;
-    uint8_t* room = (uint8_t*)scratch;
+    const bool is_few = block_of(kLevel, job.n_tokens) == kFewTokens;
+    if (is_bf16 && is_few) wide_tiles<R, kFewTokens, kHasBf16>(job, tile, scratch);
+    else if (is_bf16) wide_tiles<R, kWideTokens, kHasBf16>(job, tile, scratch);
+    else if (is_few) wide_tiles<R, kFewTokens, false>(job, tile, scratch);
+    else wide_tiles<R, kWideTokens, false>(job, tile, scratch);
+}
+
+void wide(const Matmul& job, int tile0, int tile1, void* scratch) {
     int tile = tile0;
-    for (; tile + kWideTiles <= tile1; tile += kWideTiles) {
-        if (is_bf16) wide_tiles<kWideTiles, true>(job, tile, room);
-        else wide_tiles<kWideTiles, false>(job, tile, room);
-    }
-    for (; tile < tile1; tile++) {
-        if (is_bf16) wide_tiles<1, true>(job, tile, room);
-        else wide_tiles<1, false>(job, tile, room);
-    }
+    for (; tile + kWideTiles <= tile1; tile += kWideTiles) wide_tiles<kWideTiles>(job, tile, (uint8_t*)scratch);
+    for (; tile < tile1; tile++) wide_tiles<1>(job, tile, (uint8_t*)scratch);
 }
