@@ -25,6 +25,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TZ"] = "UTC"
 for _name in [name for name in os.environ if name.startswith("CHATRWKV_") and "TEST" not in name]:
     del os.environ[_name]
+os.environ["CHATRWKV_NATIVE"] = "0"  # no test but those of the native path starts a compiler
 for _name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR"):
     os.environ.pop(_name, None)
 

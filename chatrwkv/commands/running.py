@@ -6,7 +6,8 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from chatrwkv.engine import Done, EngineThread, Failed, Progress
+from chatrwkv.engine import Done, EngineThread, Failed, Progress, prepare_native
+from chatrwkv.paths import Paths
 from chatrwkv.text import cut, sanitise_name
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def engine_with_model(settings: Settings) -> Iterator[tuple[EngineThread, ModelI
     from chatrwkv.commands.models import model_entry
 
     entry = model_entry(settings)
+    prepare_native(Paths.default().cache_dir)
     engine = EngineThread()
     engine.start()
     try:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Token,
     )
     from chatrwkv.engine.identity import EMPTY_CHAIN, extend
+    from chatrwkv.engine.kernels import NativeStatus, native_status, prepare_native
     from chatrwkv.engine.model import LoadedModel, Model, load_model
     from chatrwkv.engine.params import SAMPLING_FIELDS, SamplingParams
     from chatrwkv.engine.request import GenerateRequest, Prompt
@@ -51,6 +52,7 @@ __all__ = [
     "Model",
     "ModelInfo",
     "ModelSpec",
+    "NativeStatus",
     "Prefilled",
     "Progress",
     "Prompt",
@@ -68,7 +70,9 @@ __all__ = [
     "extend",
     "load_model",
     "load_state",
+    "native_status",
     "peek_state",
+    "prepare_native",
     "save_state",
 ]
 
@@ -86,6 +90,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "Token",
     ),
     "identity": ("EMPTY_CHAIN", "extend"),
+    "kernels": ("NativeStatus", "native_status", "prepare_native"),
     "model": ("LoadedModel", "Model", "load_model"),
     "params": ("SAMPLING_FIELDS", "SamplingParams"),
     "request": ("GenerateRequest", "Prompt"),

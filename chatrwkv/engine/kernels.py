@@ -359,3 +359,9 @@ def _tested(opened: Library, built: build.Built) -> float:
         if verdict or message:
             with suppress(OSError):
                 note.write_text(f"{verdict}\n{message}", encoding="utf-8")
+
+
+# as the package exports them
+prepare_native = prepare
+native_status = status
+NativeStatus = Status

@@ -346,14 +346,16 @@ def run_app(options: AppOptions, *, engine: EngineThread | None = None, paths: P
         engine: a fresh one unless given; closed in the end.
         paths: the user's unless given.
     """
-    from chatrwkv.engine import EngineThread
+    from chatrwkv.engine import EngineThread, prepare_native
     from chatrwkv.paths import Paths
     from chatrwkv.tui.signals import SignalWatch
 
     keys.teach_alt_enter()
     engine = engine or EngineThread()
+    paths = paths or Paths.default()
+    prepare_native(paths.cache_dir)
     watch = SignalWatch()
-    app = ChatApp(options, engine, paths or Paths.default(), watch=watch)
+    app = ChatApp(options, engine, paths, watch=watch)
 
     async def run() -> int | None:
         watch.install(asyncio.get_running_loop(), app.leave_soon, app.save_now)

@@ -16,7 +16,7 @@ from chatrwkv.engine.model import load_model
 from chatrwkv.engine.models.native7 import NativeRWKV7, SwitchingRWKV7
 from chatrwkv.engine.models.rwkv7 import RWKV7, Weights7
 from chatrwkv.engine.native.abi import Format
-from chatrwkv.errors import BadValue, KernelBuildFailed, KernelMismatch
+from chatrwkv.errors import KernelBuildFailed, KernelMismatch
 from tests.checkpoints import Size, rwkv7
 from tests.engine.native_library import LEVELS, library_at, native_and_meant
 
@@ -35,6 +35,7 @@ def library(request):
 def native(monkeypatch):
     """The module as a new process has it."""
     state = kernels._Native()
+    monkeypatch.delenv("CHATRWKV_NATIVE", raising=False)
     monkeypatch.setattr(kernels, "_native", state)
     return state
 
@@ -179,13 +180,6 @@ def test_a_damaged_value_is_refused_by_name(ready, model_file):
     save_file(tensors, model_file / "model.safetensors")
     with pytest.raises(Exception, match=r"blocks\.1\.ffn\.key\.weight"):
         load_model(model_file, device="cpu", dtype="int8")
-
-
-def test_int4_on_a_cuda_device_is_refused():
-    from chatrwkv.engine.model import choose_dtype
-
-    with pytest.raises(BadValue, match="needs the CPU"):
-        choose_dtype("int4", torch.device("cuda", 0), 10)
 
 
 def test_no_compiler_leaves_the_torch_path_and_a_reason(native, tmp_path, monkeypatch):
