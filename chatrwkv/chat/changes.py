@@ -14,7 +14,7 @@ from chatrwkv.chat.rows import dump, params_to_dict
 from chatrwkv.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from chatrwkv.chat.journal import Change
     from chatrwkv.chat.store import Store
@@ -29,7 +29,10 @@ class Changes:
         self._store = store
         self._id = chat_id
         self._fresh: dict[NodeId, Node] = {}
+        self._stored_shown: Mapping[NodeId, NodeId] = {}
+        self._stored_head = ""
         self.view, self.revision = store.load(chat_id)
+        self._note_stored(self.view)
 
     def refresh(self, *, force: bool = False) -> None:
         """Load the chat again if anybody changed it since; what is shown stays shown as far as it still exists."""
@@ -39,6 +42,7 @@ class Changes:
 
     def _merged(self, stored: Conversation) -> Conversation:
         """What is stored, with what only this view knows: newer texts, and the place on the screen."""
+        self._note_stored(stored)
         shown = {p: c for p, c in self.view.shown.items() if c in stored.nodes}
         head = next(node.id for node in reversed(self.view.path()) if node.id in stored.nodes)
         return replace(self._freshened(stored), shown={**stored.shown, **shown}).with_head(head)
@@ -138,7 +142,7 @@ class Changes:
 
         revision, after = self._store.apply(self._id, self.revision, on_stored, full=full).result()
         self.view, self.revision = after, revision
-        self._save_shown(before[0])
+        self._save_shown()
 
     # -- steps of undo ------------------------------------------------------------------------------------
 
@@ -153,6 +157,7 @@ class Changes:
     def _step(self, label: str | None) -> str | None:
         if label is not None:
             stored, self.revision = self._store.load(self._id)
+            self._note_stored(stored)
             self.view = self._freshened(stored)
         return label
 
@@ -160,8 +165,8 @@ class Changes:
 
     def show(self, head: NodeId) -> None:
         """Show another path and remember it."""
-        before, self.view = self.view, self.view.with_head(head)
-        self._save_shown(before)
+        self.view = self.view.with_head(head)
+        self._save_shown()
 
     def set_params(self, params: SamplingParams | None) -> None:
         """Change the chat's sampling; None is the template's."""
@@ -174,11 +179,19 @@ class Changes:
         self._store.set_quietly(self._id, "thinking", mode).result()
         self.view = replace(self.view, thinking=mode)
 
-    def _save_shown(self, before: Conversation) -> None:
-        after = self.view
-        if after.shown is not before.shown or after.head != before.head:
-            changed = {p: c for p, c in after.shown.items() if before.shown.get(p) != c}
-            self._store.set_head(self._id, after.head, changed)
+    def _note_stored(self, stored: Conversation) -> None:
+        # What is shown on the path to the head follows from the head and may not be stored.
+        on_path = {node.id for node in stored.path()}
+        self._stored_shown = {p: c for p, c in stored.shown.items() if p not in on_path}
+        self._stored_head = stored.head
+
+    def _save_shown(self) -> None:
+        head, shown = self.view.head, self.view.shown
+        if head == self._stored_head and shown is self._stored_shown:
+            return
+        changed = {p: c for p, c in shown.items() if self._stored_shown.get(p) != c}
+        self._store.set_head(self._id, head, changed)
+        self._stored_shown, self._stored_head = shown, head
 
 
 def _also(forward: list[Change], inverse: list[Change], pair: tuple[Change, Change]) -> None:

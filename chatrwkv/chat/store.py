@@ -343,4 +343,6 @@ def _then_bump(
 
 
 def _remember_shown(connection: sqlite3.Connection, shown: Mapping[NodeId, NodeId]) -> None:
-    connection.executemany("UPDATE nodes SET shown = ? WHERE id = ?", [(c, p) for p, c in shown.items()])
+    connection.executemany(
+        "UPDATE nodes SET shown = ?1 WHERE id = ?2 AND shown IS NOT ?1", [(c, p) for p, c in shown.items()]
+    )
