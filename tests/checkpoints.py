@@ -282,3 +282,44 @@ def _norms_of_dea(draw: Draw, tensors: dict[str, Tensor], qkv: str, width: int, 
         tensors[f"{qkv}{name}.weight"] *= 3
     norm(draw, tensors, qkv + "lnv", n_embd)
     tensors[qkv + "lnv.weight"] *= 0.3
+
+
+def rwkv1(
+    size: Size = Size(), seed: int = 0, *, ctx_len: int = 128, tiny_heads: int = 0, has_copy: bool = True
+) -> dict[str, Tensor]:
+    """RWKV-1: tables that end at ctx_len, an attention wider than the stream, biases everywhere."""
+    draw, C, H, V = Draw(seed), size.n_embd, size.n_embd // size.head_size, size.n_vocab
+    A, F, N = 2 * C, size.n_ffn or 2 * C + 8, ctx_len
+    tensors = {"tok_emb.weight": draw.normal(V, C, std=0.7), "head.weight": draw.linear(V, C)}
+    norm(draw, tensors, "ln_f", C)
+
+    def linear(name: str, n_out: int, n_in: int, gain: float = 1.0) -> None:
+        tensors[f"{name}.weight"] = draw.linear(n_out, n_in, gain)
+        tensors[f"{name}.bias"] = draw.normal(n_out, std=0.1)
+
+    for i in range(size.n_layer):
+        block, att, mlp = (f"blocks.{i}.{part}" for part in ("", "attn.", "mlp."))
+        norm(draw, tensors, block + "ln1", C)
+        norm(draw, tensors, block + "ln2", C)
+        ago = torch.arange(N).flip(0)
+        rates = torch.tensor([0.5 ** (h + 1) for h in range(H)])[:, None]
+        tensors[att + "time_w"] = torch.exp(-ago * rates) + draw.uniform(H, N, high=0.1)
+        tensors[att + "time_alpha"] = draw.uniform(H, 1, N, low=0.5, high=1.5)
+        tensors[att + "time_beta"] = draw.uniform(H, N, 1, low=0.5, high=1.5)
+        tensors[att + "time_gamma"] = draw.uniform(N, 1, low=0.5, high=1.5)
+        for name in ("key", "value", "receptance"):
+            linear(att + name, A, C)
+        linear(att + "output", C, A)
+        if tiny_heads:
+            linear(att + "tiny_att.qkv", 3 * 12, C)
+            linear(att + "tiny_att.out", C, 12, 0.5)
+            tensors[att + "tiny_att.n_head"] = torch.tensor([float(tiny_heads)])
+        for name in ("key", "value"):
+            linear(mlp + name, F, C)
+        linear(mlp + "weight", C, F, 0.7)
+        linear(mlp + "receptance", C, C)
+    if has_copy:
+        linear("head_q", 24, C, 1.5)
+        linear("head_k", 24, C, 1.5)
+        tensors["time_out"] = draw.uniform(1, N, 1, low=0.5, high=1.5)
+    return tensors

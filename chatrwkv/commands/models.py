@@ -106,6 +106,8 @@ def info(args: argparse.Namespace) -> int:
         "fingerprint": spec.fingerprint,
         "family": entry.family,
     }
+    if spec.n_context:
+        fields["context"] = spec.n_context
     chosen = shown(options)
     fields["options"] = (
         chosen if args.json else ", ".join(f"{name} {value}" for name, value in chosen.items())

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 from safetensors import SafetensorError, safe_open
 
+from chatrwkv.engine.pickled import NotAModule, read_module
 from chatrwkv.errors import ModelFormatError, ModelNotFound, ModelUnsupported
 
 if TYPE_CHECKING:
@@ -129,6 +130,9 @@ def _open_zip(path: Path, size: int) -> Mapping[str, Tensor]:
         content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except UnpicklingError as error:
         wanted = re.search(r"GLOBAL (\S+)", str(error))
+        module = _open_module(path, wanted[1] if wanted else "")
+        if module is not None:
+            return module
         what = f"it asks for {wanted[1]!r}" if wanted else "its table cannot be read"
         raise ModelFormatError(
             f"{path.name} is not a plain table of tensors: {what}, and such a file could run code.",
@@ -154,6 +158,25 @@ def _open_zip(path: Path, size: int) -> Mapping[str, Tensor]:
             f"{path.name} holds a {type(content).__name__}, not a table of tensors.", hint=_AGAIN
         )
     return content
+
+
+def _open_module(path: Path, class_name: str) -> Mapping[str, Tensor] | None:
+    """The tensors of a pickled RWKV-1; None if it is anything else.
+
+    Raises:
+        ModelUnsupported: a pickled module of another kind.
+    """
+    try:
+        tensors = read_module(path)
+    except NotAModule:
+        return None
+    if any(name.endswith("attn.receptance.weight") for name in tensors):
+        return tensors
+    raise ModelUnsupported(
+        f"{path.name} is a pickled module ({class_name}), and not an RWKV-1: "
+        f"it has {len(tensors)} tensors, such as {next(iter(tensors))!r}.",
+        hint="Nothing in it was run. Use a .pth that holds only tensors.",
+    )
 
 
 def _check_zip(path: Path, size: int) -> None:

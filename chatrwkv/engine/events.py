@@ -69,6 +69,8 @@ class ModelInfo:
     """One of "builtin", "g1", "world", "raven", "pile" and "", guessed from the name, for the choice of a template."""
     options: Mapping[str, str] = field(default_factory=dict)
     """What the checkpoint does not say about itself (`engine.options`), by name."""
+    n_context: int = 0
+    """Tokens after which the last half of them is read again and the rest forgotten (RWKV-1); 0: no end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ _SMALL_PARAMS = 300_000_000
 
 # generation: (module in models/, class)
 _FAMILIES: dict[Generation, tuple[str, str]] = {
+    Generation.V1: ("rwkv1", "RWKV1"),
     Generation.V2: ("rwkv23", "RWKV23"),
     Generation.V3: ("rwkv23", "RWKV23"),
     Generation.V4: ("rwkv4", "RWKV4"),
@@ -192,6 +193,7 @@ def load_model(
         state_bytes=model.blank().n_bytes,
         card_family="builtin" if path.parent.name == "builtin" else _card_family(name),
         options=shown(options),
+        n_context=spec.n_context,
     )
     banned = tokenizer.unused(spec.n_vocab)
     return LoadedModel(model, tokenizer, name, path, str(place), kind, banned, info)

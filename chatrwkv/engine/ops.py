@@ -103,8 +103,7 @@ def wkv4_scan(
 
     y_t = (Σ_i exp(k_i + (t-1-i)·w) v_i + exp(u + k_t) v_t) / (the same without v)
 
-    For 256 tokens of 768 channels on one CPU thread: 4.1 ms, against 12.6 for a loop over the tokens and
-    8.0 for a scan that doubles its reach log2(T) times.
+    256 tokens of 768 channels, one CPU thread: 4.1 ms; a loop takes 12.6, a scan that doubles its reach 8.0.
 
     Shapes:
         k, v: (B, T, C).
@@ -134,10 +133,8 @@ def wkv4_scan(
     old_pp = old_pp + (decay.cumsum(2) - decay)
     q = torch.maximum(torch.maximum(old_pp, pp), u + k)
     e_old, e_own, e_now = (old_pp - q).exp(), (pp - q).exp(), (u + k - q).exp()
-    total = e_old * old_bb + e_own * bb + e_now
-    if log_eps is not None:
-        total = total + (log_eps - q).clamp(max=MAX_LOG_EPS).exp()
-    y = (e_old * old_aa + e_own * aa + e_now * v) / total
+    eps = 0.0 if log_eps is None else (log_eps - q).clamp(max=MAX_LOG_EPS).exp()
+    y = (e_old * old_aa + e_own * aa + e_now * v) / (e_old * old_bb + e_own * bb + e_now + eps)
     return y.flatten(1, 2)[:, :n_tokens], carry
 
 

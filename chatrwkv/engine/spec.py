@@ -55,11 +55,15 @@ class ModelSpec:
     n_params: int
     dtype: str
     """Of the file, not of the loaded weights."""
+    n_context: int = 0
+    """Tokens that the network can look at, for RWKV-1; 0 where there is no end."""
+    n_att: int = 0
+    """Width of attention of RWKV-1; in every later text model it is C."""
 
     @property
     def n_head(self) -> int:
-        """H, for a width of attention equal to C, which holds in every published text model."""
-        return self.n_embd // self.head_size
+        """H."""
+        return (self.n_att or self.n_embd) // self.head_size
 
 
 _DAMAGED = "The file is damaged or unusual; download it again."
@@ -105,14 +109,16 @@ def detect(shapes: Mapping[str, tuple[int, ...]], fingerprint: str = "", dtype: 
     )
 
 
-def _check_width(shapes: Mapping[str, tuple[int, ...]], n_embd: int) -> None:
-    """Blame the one of the embedding, ln_out and head that disagrees, or every tensor after it would be."""
-    ln_out, head = shapes.get("ln_out.weight", (n_embd,)), shapes.get("head.weight", (0, n_embd))
+def _check_width(
+    shapes: Mapping[str, tuple[int, ...]], n_embd: int, emb: str = "emb.weight", norm: str = "ln_out.weight"
+) -> None:
+    """Blame the one of embedding, last norm and head that disagrees, or every tensor after it would be."""
+    ln_out, head = shapes.get(norm, (n_embd,)), shapes.get("head.weight", (0, n_embd))
     if ln_out == (n_embd,) or len(ln_out) != 1:
         return
-    name, found, other = ("ln_out.weight", ln_out[0], n_embd)
+    name, found, other = (norm, ln_out[0], n_embd)
     if head[-1] == ln_out[0]:
-        name, found, other = ("emb.weight", n_embd, ln_out[0])
+        name, found, other = (emb, n_embd, ln_out[0])
     raise ModelFormatError(
         f"The tensor {name!r} is {found} channels wide, where the others have {other}.", hint=_DAMAGED
     )
@@ -200,12 +206,34 @@ def _head_size(shapes: Mapping[str, tuple[int, ...]], generation: Generation, at
 
 def _spec_v1(shapes: Mapping[str, tuple[int, ...]], fingerprint: str, dtype: str) -> ModelSpec:
     n_vocab, n_embd = _dims(shapes, "tok_emb.weight", 2)
-    n_head = _dims(shapes, "blocks.0.attn.time_w", 2)[0]
-    width = _dims(shapes, "blocks.0.attn.key.weight", 2)[0]
-    n_ffn = _dims(shapes, "blocks.0.mlp.key.weight", 2)[0]
-    n_params = _count_params(shapes)
-    n_layer, size = _count_layers(shapes), width // max(1, n_head)
-    return ModelSpec(Generation.V1, n_layer, n_embd, size, n_vocab, n_ffn, fingerprint, n_params, dtype)
+    _check_width(shapes, n_embd, "tok_emb.weight", "ln_f.weight")
+    att = "blocks.0.attn."
+    n_head, n_context = _dims(shapes, att + "time_w", 2)
+    tables = {tuple(n for n in shapes.get(att + name, ()) if n != 1) for name in ("time_alpha", "time_beta")}
+    if len(tables) == 1 and () not in tables and tables != {tuple(n for n in (n_head, n_context) if n != 1)}:
+        raise ModelFormatError(
+            f"The tensor '{att}time_w' has the shape {[n_head, n_context]}, time_alpha and time_beta another.",
+            hint=_DAMAGED,
+        )
+    width = _dims(shapes, att + "key.weight", 2)[0]
+    if width % n_head:
+        raise ModelFormatError(
+            f"The {n_head} heads of '{att}time_w' cannot share the {width} rows of '{att}key.weight'.",
+            hint=_DAMAGED,
+        )
+    return ModelSpec(
+        Generation.V1,
+        _count_layers(shapes),
+        n_embd,
+        width // n_head,
+        n_vocab,
+        _dims(shapes, "blocks.0.mlp.key.weight", 2)[0],
+        fingerprint,
+        _count_params(shapes),
+        dtype,
+        n_context,
+        width,
+    )
 
 
 def _any(shapes: Mapping[str, tuple[int, ...]], prefix: str, *names: str) -> bool:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 LAYER_NORM_EPS = 1e-5
 _LINEAR = re.compile(r"(head|receptance|key|value|gate|output)\.weight$")
-_PER_HEAD = re.compile(r"(time_decay|time_first|time_faaaa|r_k)$")  # (H, N): a vector, folded by heads
+# (H, N), a vector folded by heads, or the tables of RWKV-1
+_PER_HEAD = re.compile(r"(time_decay|time_first|time_faaaa|r_k|time_w|time_alpha|time_beta)$")
 _FOLD_ROWS = 4096  # rows of the embedding normalised at once: 4096 x 4096 in float32 is 64 MiB
 
 

@@ -185,7 +185,8 @@ def test_folding_ln0_changes_nothing_but_the_work(name):
     plain, _ = module.forward(weights, ids, blank)
     folded, _ = module.forward(weights.folded(), ids, blank)
     assert worst(plain, folded) <= 1e-5
-    assert weights.emb.data_ptr() == tensors["emb.weight"].data_ptr()
+    stored = tensors["tok_emb.weight" if name[0] == "1" else "emb.weight"]
+    assert weights.emb.data_ptr() == stored.data_ptr()
 
 
 @every_generation
@@ -199,6 +200,7 @@ def test_gradients_reach_every_weight_and_the_state(name):
         for key, tensor in noisy_state(model_from(made), 2).items()
     }
     leaves = {key: leaf for key, leaf in (tensors | state).items() if leaf.requires_grad}
+    leaves = {key: leaf for key, leaf in leaves.items() if not key.endswith("n_head")}  # a number of heads
     n = CASES[name].n_graded
     ids, lengths = torch.tensor([ids_of(n, 1, 20), ids_of(n, 2, 20)]), torch.tensor([n, n - 4])
 

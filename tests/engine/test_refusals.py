@@ -32,6 +32,8 @@ def test_the_whole_file_is_accepted(name):
 def test_each_missing_tensor_is_named(name):
     """Not another one, because the file was taken for another generation."""
     for lost in SHAPES[name]:
+        if lost.endswith(("time_out", "tiny_att.n_head")):
+            continue  # early v1 files have none
         said = complaint({n: t for n, t in SHAPES[name].items() if n != lost})
         assert said is not None, lost
         # one thing in two spellings: without it no one can tell which it was
