@@ -5,7 +5,8 @@
 
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
 #define RWKV_DEVICE __device__ __forceinline__
-#define RWKV_KERNEL(name, threads) extern "C" __global__ void __launch_bounds__(threads) name
+// The 1: else ptxas spills a few words where that lets one more block onto a processor.
+#define RWKV_KERNEL(name, threads) extern "C" __global__ void __launch_bounds__(threads, 1) name
 #define RWKV_SHARED(name, count) __shared__ __align__(16) float name[count]
 #define RWKV_UNROLL _Pragma("unroll")
 #define RWKV_UNROLL_2 _Pragma("unroll 2")

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from chatrwkv.cuda import abi
 from chatrwkv.cuda.nvrtc import Nvrtc, find_libraries, headers
 from chatrwkv.engine import build, kernels
-from chatrwkv.errors import KernelBuildFailed, KernelError
+from chatrwkv.errors import DeviceLost, KernelBuildFailed, KernelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -174,8 +174,8 @@ def tested(launch: Launch, place: torch.device) -> tuple[tuple[str, ...], float 
     for generation in abi.GENERATIONS:
         try:
             error = self_test(launch, generation, place)
-        except KernelError as mismatch:
-            problems.append(mismatch.message)
+        except (KernelError, DeviceLost) as failure:
+            problems.append(failure.message)
         else:
             usable.append(generation)
             worst = max(worst or 0.0, error)

@@ -28,7 +28,7 @@ def wkv4_scan(
     log_eps: float | None = None,
 ) -> tuple[Tensor, Sums]:
     """See `ops.wkv4_scan`."""
-    if k.is_cuda and _is_kernel_ready("wkv4", k, v, w, u, *carry):
+    if _is_kernel_ready("wkv4", k, v, w, u, *carry):
         sums = torch.stack(carry)
         y = torch.ops.chatrwkv.wkv4(k, v, w, u, sums, _lengths(real), log_eps)
         aa, bb, pp = sums.unbind()
@@ -40,7 +40,7 @@ def wkv5_scan(
     r: Tensor, log_decay: Tensor, k: Tensor, v: Tensor, u: Tensor, s: Tensor, real: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """`wkv6_scan` with one decay for all tokens: log_decay and u (H, N), or (H, 1) for a whole head."""
-    if r.is_cuda and _is_kernel_ready("wkv5", r, log_decay, k, v, u, s):
+    if _is_kernel_ready("wkv5", r, log_decay, k, v, u, s):
         shape = r.shape[-2:]
         s = s.clone()
         y = torch.ops.chatrwkv.wkv5(r, log_decay.expand(shape), k, v, u.expand(shape), s, _lengths(real))
@@ -53,7 +53,7 @@ def wkv6_scan(
     r: Tensor, log_decay: Tensor, k: Tensor, v: Tensor, u: Tensor, s: Tensor, real: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """See `ops.wkv6_scan`; `real` (B, T) is False for padding, which need not be zero."""
-    if r.is_cuda and _is_kernel_ready("wkv6", r, log_decay, k, v, u, s):
+    if _is_kernel_ready("wkv6", r, log_decay, k, v, u, s):
         s = s.clone()
         return torch.ops.chatrwkv.wkv6(r, log_decay, k, v, u, s, _lengths(real)), s
     log_decay, k, v = _padded(real, log_decay, k, v)
@@ -71,7 +71,7 @@ def wkv7_scan(
     real: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """See `ops.wkv7_scan`; `real` (B, T) is False for padding, which need not be zero."""
-    if r.is_cuda and _is_kernel_ready("wkv7", r, log_decay, k, v, a, b, s):
+    if _is_kernel_ready("wkv7", r, log_decay, k, v, a, b, s):
         s = s.clone()
         return torch.ops.chatrwkv.wkv7(r, log_decay, k, v, a, b, s, _lengths(real)), s
     log_decay, k, v, a, b = _padded(real, log_decay, k, v, a, b)
@@ -79,6 +79,8 @@ def wkv7_scan(
 
 
 def _is_kernel_ready(generation: str, x: Tensor, *others: Tensor) -> bool:
+    if not x.is_cuda:
+        return False
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (x, *others)):
         return False  # the kernels have no backward pass
     from chatrwkv.engine import cuda_kernels, cuda_ops  # registers the operators

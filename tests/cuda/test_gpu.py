@@ -1,0 +1,115 @@
+"""On a GPU: every kernel, compiled both ways, against float64; whole models; runs wherever torch sees one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from chatrwkv.cuda.abi import GENERATIONS
+from chatrwkv.engine import cuda_kernels, ops
+from chatrwkv.engine.cuda_ops import launch_channels, launch_heads
+from chatrwkv.engine.cuda_selftest import self_test
+from chatrwkv.errors import KernelBuildFailed
+from tests.checkpoints import Size, rwkv4, rwkv5, rwkv6, rwkv7
+from tests.cuda.conftest import cache_folder
+from tests.cuda.test_ops import OPERATORS, arguments
+from tests.cuda.test_shim import TOLERANCE, heads
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU"),
+    pytest.mark.skipif(torch.version.hip is not None, reason="a ROCm build of torch"),
+]
+WAYS = {"nvcc": cuda_kernels.with_nvcc, "nvrtc": cuda_kernels.with_nvrtc}
+
+
+@pytest.fixture(scope="module")
+def gpu():
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+@pytest.fixture(scope="module", params=list(WAYS))
+def launch(request, gpu):
+    major, minor = torch.cuda.get_device_capability(gpu)
+    torch.zeros(1, device=gpu)  # makes the context, which the driver API needs
+    folder = cache_folder(request.config, f"cuda-{request.param}-gpu")
+    try:
+        made, _ = WAYS[request.param](folder, f"sm_{major}{minor}", lambda: None)
+    except KernelBuildFailed as failure:
+        pytest.skip(failure.message)
+    return made
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_the_self_test_passes(launch, gpu, generation):
+    assert self_test(launch, generation, gpu) < 1.0
+
+
+def error(found, wanted):
+    return float((found.double().cpu() - wanted).abs().max() / wanted.abs().max())
+
+
+@pytest.mark.parametrize("generation", ["wkv5", "wkv6", "wkv7"])
+@pytest.mark.parametrize("dtype", list(TOLERANCE), ids=str)
+@pytest.mark.parametrize(
+    ("B", "T", "H", "N"), [(1, 1, 1, 8), (1, 4096, 12, 64), (3, 257, 5, 96), (16, 33, 8, 128), (2, 70, 3, 40)]
+)
+def test_kernels_with_heads_follow_float64(launch, gpu, generation, dtype, B, T, H, N):
+    x = heads(generation, B, T, H, N, dtype)
+    s = x.pop("state")
+    end = s.to(gpu)
+    y = launch_heads(launch, generation, {name: t.to(gpu) for name, t in x.items()}, end, None)
+    z = {name: tensor.double() for name, tensor in x.items()}
+    decay = z["log_decay"].expand(z["r"].shape)
+    if generation == "wkv7":
+        want, want_end = ops.wkv7_scan(z["r"], decay, z["k"], z["v"], z["a"], z["b"], s.double())
+    else:
+        want, want_end = ops.wkv6_scan(z["r"], decay, z["k"], z["v"], z["u"], s.double())
+    assert error(y, want) <= TOLERANCE[dtype]
+    assert error(end, want_end) <= TOLERANCE[torch.float32]
+
+
+@pytest.mark.parametrize("dtype", list(TOLERANCE), ids=str)
+@pytest.mark.parametrize(("B", "T", "C"), [(1, 1, 1), (1, 4096, 768), (3, 257, 100), (16, 33, 4096)])
+def test_wkv4_follows_float64(launch, gpu, dtype, B, T, C):
+    g = torch.Generator().manual_seed(0)
+    x = {name: torch.randn(B, T, C, generator=g).to(dtype) for name in "kv"}
+    x |= {"w": -torch.randn(C, generator=g).exp(), "u": torch.randn(C, generator=g)}
+    start = torch.zeros(3, B, C)
+    start[2] = ops.NOTHING_4
+    sums = start.to(gpu)
+    y = launch_channels(launch, {name: t.to(gpu) for name, t in x.items()}, sums, None, None)
+    z = {name: tensor.double() for name, tensor in x.items()}
+    aa, bb, pp = start.double().unbind()
+    want, _ = ops.wkv4_scan(z["k"], z["v"], z["w"], z["u"], (aa, bb, pp))
+    assert error(y, want) <= TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_operators_keep_their_schema_on_the_gpu(launch, gpu, generation, monkeypatch):
+    monkeypatch.setattr(cuda_kernels, "launcher", lambda *_: launch)
+    args = tuple(x.to(gpu) if isinstance(x, torch.Tensor) else x for x in arguments(generation))
+    torch.library.opcheck(OPERATORS[generation], args)
+
+
+@pytest.mark.parametrize("make", [rwkv4, rwkv5, rwkv6, rwkv7], ids=lambda make: make.__name__)
+def test_models_give_the_same_with_kernels(launch, gpu, make, monkeypatch):
+    """Ragged rows through whole models: the kernel's state must be the one the next step reads."""
+    from chatrwkv.engine.model import _family
+    from chatrwkv.engine.spec import detect
+    from chatrwkv.engine.state import Scratch
+    from chatrwkv.engine.weights import prepare
+
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    tensors = make(Size(2, 128, 64, 50))
+    spec = detect({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    rows = [[(7 * i + row) % 50 for i in range(n)] for row, n in enumerate((70, 1, 33))]
+    logits = []
+    for place, ready in (("cpu", None), (gpu, launch)):
+        monkeypatch.setattr(cuda_kernels, "launcher", lambda *_, ready=ready: ready)
+        ready_tensors = {n: prepare(n, t, torch.device(place), torch.float32) for n, t in tensors.items()}
+        model = _family(spec.generation)(spec, ready_tensors)
+        scratch = Scratch(model.blank_rows(3))
+        model.scan(rows, scratch)
+        logits.append(model.step([1, 2, 3], scratch).double().cpu())
+    assert error(logits[1], logits[0]) <= 1e-4

@@ -1,0 +1,214 @@
+"""Which kernels a device gets, and what is said: no GPU needed, the device is the host behind the shim."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from chatrwkv.engine import cuda_kernels, kernels, recurrences
+from chatrwkv.engine.cuda_kernels import CudaStatus
+from chatrwkv.errors import KernelBuildFailed
+from tests.cuda.test_ops import arguments, launch_of
+
+GPU = torch.device("cuda", 0)
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def machine(shim, monkeypatch, tmp_path):
+    """A machine with one GPU, whose compilers and driver are the test's."""
+    shim.shim_backwards(0)
+    monkeypatch.setattr(cuda_kernels, "_devices", {})
+    monkeypatch.setattr(kernels._native, "folder", tmp_path)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(torch.cuda, "device", Anywhere)
+    self_tested = cuda_kernels.tested
+    monkeypatch.setattr(cuda_kernels, "tested", lambda launch, _: self_tested(launch, torch.device("cpu")))
+    monkeypatch.setattr(cuda_kernels, "with_nvcc", no_compiler("There is no nvcc."))
+    monkeypatch.setattr(cuda_kernels, "with_nvrtc", no_compiler("There is no NVRTC."))
+    return monkeypatch
+
+
+class Anywhere:
+    def __init__(self, device):
+        self.device = device
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        return None
+
+
+def no_compiler(message):
+    def way(folder, arch, announce):
+        raise KernelBuildFailed(message)
+
+    return way
+
+
+def compiler(launch, name="nvcc 13.0"):
+    def way(folder, arch, announce):
+        assert arch == "sm_90"
+        return launch, CudaStatus("", compiler=name)
+
+    return way
+
+
+def test_nvcc_comes_first(machine, shim):
+    machine.setattr(cuda_kernels, "with_nvcc", compiler(launch_of(shim)))
+    assert cuda_kernels.launcher(GPU, "wkv7") is not None
+    (status,) = cuda_kernels.status()
+    assert status.line == "cuda:0: wkv4, wkv5, wkv6, wkv7 by nvcc 13.0"
+    assert status.self_test_error is not None
+    assert kernels.status().cuda == (status.line,)
+
+
+def test_nvrtc_serves_where_nvcc_is_missing(machine, shim):
+    machine.setattr(cuda_kernels, "with_nvrtc", compiler(launch_of(shim), "NVRTC 13.0"))
+    assert cuda_kernels.launcher(GPU, "wkv6") is not None
+    assert "by NVRTC 13.0" in cuda_kernels.status()[0].line
+
+
+def test_nvrtc_serves_where_what_nvcc_built_is_wrong(machine, shim):
+    """A toolkit newer than the driver compiles, and then nothing runs."""
+    machine.setattr(cuda_kernels, "with_nvcc", compiler(lambda *_: 35))  # cudaErrorInsufficientDriver
+    machine.setattr(cuda_kernels, "with_nvrtc", compiler(launch_of(shim), "NVRTC 12.8"))
+    assert cuda_kernels.launcher(GPU, "wkv7") is not None
+    assert "NVRTC 12.8" in cuda_kernels.status()[0].line
+
+
+def test_without_a_compiler_the_torch_path_serves_and_says_why(machine):
+    assert cuda_kernels.launcher(GPU, "wkv7") is None
+    assert cuda_kernels.launcher(GPU, "wkv7") is None
+    assert cuda_kernels.status()[0].line == "cuda:0: torch path. There is no nvcc. There is no NVRTC."
+
+
+def test_a_kernel_that_disagrees_is_never_used(machine, shim):
+    right = launch_of(shim)
+    machine.setattr(
+        cuda_kernels,
+        "with_nvcc",
+        compiler(lambda name, *rest: 0 if name == "wkv7" else right(name, *rest)),
+    )
+    assert cuda_kernels.launcher(GPU, "wkv7") is None
+    assert cuda_kernels.launcher(GPU, "wkv6") is not None
+    assert "wkv7" not in cuda_kernels.status()[0].line
+
+
+def test_a_crash_while_preparing_leaves_the_torch_path(machine):
+    machine.setattr(torch.cuda, "get_device_capability", no_gpu)
+    assert cuda_kernels.launcher(GPU, "wkv7") is None
+    assert "unexpected error" in cuda_kernels.status()[0].why_not
+
+
+def no_gpu(_):
+    raise RuntimeError("no GPU")
+
+
+def test_rocm_never_meets_a_cuda_compiler(machine):
+    machine.setattr(torch.version, "hip", "6.4")
+    machine.setattr(cuda_kernels, "with_nvcc", lambda *_: pytest.fail("nvcc was called"))
+    assert cuda_kernels.launcher(GPU, "wkv7") is None
+    assert "ROCm" in cuda_kernels.status()[0].why_not
+
+
+def test_kernels_can_be_switched_off(machine):
+    machine.setenv("CHATRWKV_NATIVE", "0")
+    assert cuda_kernels.launcher(GPU, "wkv7") is None
+    assert "CHATRWKV_NATIVE=0" in cuda_kernels.status()[0].why_not
+
+
+def test_nothing_starts_before_the_cache_has_a_place(machine):
+    machine.setattr(kernels._native, "folder", None)
+    assert cuda_kernels.launcher(GPU, "wkv7") is None
+    assert cuda_kernels.status() == ()
+
+
+def test_gradients_take_the_torch_path(monkeypatch):
+    """The kernels have no backward pass: a tuned state would silently stay as it was."""
+    monkeypatch.setattr(cuda_kernels, "launcher", lambda *_: object())
+    r, log_decay, k, v, a, b, s, _ = arguments("wkv7")
+    assert not recurrences._is_kernel_ready("wkv7", r, log_decay, k, v, a, b, s), "on the CPU"
+    r = OnCuda(r)
+    assert recurrences._is_kernel_ready("wkv7", r, log_decay, k, v, a, b, s)
+    assert not recurrences._is_kernel_ready("wkv7", r, log_decay, k, v, a, b, s.clone().requires_grad_())
+    with torch.no_grad():
+        assert recurrences._is_kernel_ready("wkv7", r, log_decay, k, v, a, b, s.clone().requires_grad_())
+    assert not recurrences._is_kernel_ready("wkv7", r.double(), log_decay, k, v, a, b, s)
+
+
+def test_scans_give_the_same_with_and_without_kernels(monkeypatch):
+    """Through the operators, whose form on the CPU is exact, with every way to say what is padding."""
+    real = torch.arange(4) < torch.tensor([3, 1])[:, None]
+    for generation in ("wkv4", "wkv5", "wkv6", "wkv7"):
+        args = list(arguments(generation, lengths=None))
+        if generation == "wkv4":
+            k, v, w, u, sums, _, log_eps = args
+            args = [k, v, w, u, tuple(sums), real, log_eps]
+        else:
+            args[-1] = real
+        scan = getattr(recurrences, f"{generation}_scan")
+        want, ends = scan(*args)
+        with monkeypatch.context() as patch:
+            patch.setattr(recurrences, "_is_kernel_ready", lambda *_: True)
+            found, found_ends = scan(*args)
+        torch.testing.assert_close(found[real], want[real], rtol=1e-5, atol=1e-5)
+        for x, y in zip(ends, found_ends, strict=True):
+            torch.testing.assert_close(y, x, rtol=1e-5, atol=1e-5)
+
+
+class OnCuda(torch.Tensor):
+    """A CPU tensor that says it is on a GPU."""
+
+    @property
+    def is_cuda(self):
+        return True
+
+
+def test_importing_the_models_loads_no_kernels():
+    """CPU-only machines: no CUDA import, no message, no cost."""
+    program = (
+        "import sys, chatrwkv.engine.models.rwkv7, chatrwkv.engine.recurrences\n"
+        "print([name for name in sys.modules if name.startswith(('chatrwkv.cuda', 'chatrwkv.engine.cuda'))])"
+    )
+    assert loaded(program) == "[]"
+
+
+def test_kernels_and_operators_need_no_interface():
+    """On a machine with a GPU there may be torch, numpy, ninja and pytest alone."""
+    program = (
+        "import sys\n"
+        "for name in ('textual', 'rich', 'platformdirs', 'huggingface_hub', 'hypothesis'): sys.modules[name] = None\n"
+        "import chatrwkv.engine.cuda_ops, chatrwkv.engine.model, tests.checkpoints, tests.cuda.shim\n"
+        "print('fine')"
+    )
+    assert loaded(program) == "fine"
+
+
+def loaded(program):
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_find_nvcc_asks_the_named_one_first(tmp_path):
+    for name, version in (("named", "11.8, V11.8.89"), ("home/bin/nvcc", "12.4, V12.4.1"), ("dead", "")):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!/bin/sh\necho 'Cuda compilation tools, release {version}'\n")
+        path.chmod(0o755)
+    environ = {"CUDA_HOME": str(tmp_path / "home"), "PATH": ""}
+    found = cuda_kernels.find_nvcc(environ)
+    assert found is not None
+    assert found.version == "nvcc 12.4.1"
+    for named, version in (("named", "nvcc 11.8.89"), ("dead", "nvcc 12.4.1"), ("absent", "nvcc 12.4.1")):
+        found = cuda_kernels.find_nvcc(environ | {"CUDACXX": str(tmp_path / named)})
+        assert found is not None
+        assert found.version == version
