@@ -11,6 +11,7 @@ from chatrwkv.engine.spec import detect
 from chatrwkv.errors import BadValue, UnknownKey
 from tests import checkpoints
 from tests.checkpoints import Size
+from tests.reference.rwkv5 import Reference6
 from tests.reference.rwkv23 import Reference23
 
 
@@ -40,6 +41,19 @@ def test_a_constant_beside_the_file_reaches_the_equations(file, tensors):
     assert (logits_of(loaded.model, ids) - want).abs().max() <= 1e-4
     file.with_suffix(".toml").unlink()
     assert (logits_of(load_model(file).model, ids) - want).abs().max() > 1e-3
+
+
+def test_the_k_clamp_of_6_0_reaches_its_equations(tmp_path):
+    """Weights trained with the fix against spikes say nonsense without it, and the other way round."""
+    tensors = checkpoints.rwkv6(Size(2, 64, 32, 256))
+    torch.save(tensors, tmp_path / "fixed.pth")
+    (tmp_path / "fixed.toml").write_text("k_clamp = true\n")
+    loaded, ids = load_model(tmp_path / "fixed.pth"), [5, 9, 9, 5, 200, 31, 5, 9]
+    assert loaded.info.options["k_clamp"] == "true"
+    reference, other = Reference6(tensors, k_clamp=True), Reference6(tensors)
+    want = torch.tensor([reference.step(token_id).tolist() for token_id in ids])
+    assert (logits_of(loaded.model, ids) - want).abs().max() <= 1e-4
+    assert abs(other.step(5)[0] - float(want[0, 0])) > 1e-3
 
 
 def test_another_constant_is_another_model_to_its_states(file):

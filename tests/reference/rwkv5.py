@@ -63,8 +63,9 @@ class Reference5(Reference4):
 class Reference6(Reference5):
     """Mixes and decay depend on the token; a coefficient of 1 is all of the token before."""
 
-    def __init__(self, tensors):
+    def __init__(self, tensors, *, k_clamp=False):
         super().__init__(tensors)
+        self.k_clamp = k_clamp
         shape = tensors["blocks.0.att.time_maa_w2"].shape  # three dimensions, but no [1, 1, C]
         for name, value in tensors.items():
             if name.endswith("time_maa_w2"):
@@ -88,7 +89,10 @@ class Reference6(Reference5):
         k = (self.w[att + "key.weight"] @ x["k"]).reshape(heads)
         v = (self.w[att + "value.weight"] @ x["v"]).reshape(heads)
         shift = np.tanh(x["w"] @ self.w[att + "time_decay_w1"]) @ self.w[att + "time_decay_w2"]
-        decay = np.exp(-np.exp(self.w[att + "time_decay"] + shift)).reshape(heads)
+        raw = self.w[att + "time_decay"] + shift
+        decay = np.exp(-np.exp(raw)).reshape(heads)
+        if self.k_clamp:
+            k = k * np.exp(np.minimum(raw, 0)).reshape(heads)
         y = self.normed(att, self.recur(r, k, v, decay, self.w[att + "time_faaaa"], state))
         state[0] = h
         return self.w[att + "output.weight"] @ (y * silu(self.w[att + "gate.weight"] @ x["g"]))

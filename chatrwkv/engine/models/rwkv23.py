@@ -230,7 +230,7 @@ def _copied(
     growth = Growth(state, token_ids.shape[1], lengths, ctx_len)
     keys = growth.extend(state["past_key"][0], project(y, head.key))
     ids = growth.extend(state["past_ids"][0], token_ids)
-    scores = project(y, head.query) @ keys.mT / len(head.query)
+    scores = project(y, head.query) @ keys.mT / head.query.shape[0]
     scores = scores.masked_fill(~growth.readable(keys), 0.0)
     return (scores, ids), growth.rest({"past_key": [keys], "past_ids": [ids]})
 
@@ -272,7 +272,7 @@ class RWKV23(Recurrent):
     def blank_rows(self, n_rows: int) -> dict[str, Tensor]:
         """See `blank`."""
         head = self.weights.copy_head
-        return blank(self.spec, n_rows, self.device, 0 if head is None else len(head.query))
+        return blank(self.spec, n_rows, self.device, 0 if head is None else head.query.shape[0])
 
     def forward(
         self, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None, *, all_logits: bool

@@ -75,7 +75,7 @@ class Tiny:
             q_t, k_t, v_t = (y[:, at : at + CHUNK] for y in (q, k, v))
             gains.append((q_t @ k_t.mT).tril() @ v_t + q_t @ m)
             m = m + k_t.mT @ v_t
-        return torch.cat(gains, 1) * len(self.query) ** -0.5, m
+        return torch.cat(gains, 1) * self.query.shape[0] ** -0.5, m
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Heed:
         q = project(torch.lerp(p, h, self.mix_q), self.query)
         kk = growth.extend(past[0], project(torch.lerp(p, h, self.mix_k), self.key))
         vv = growth.extend(past[1], project(torch.lerp(p, h, self.mix_v), self.value))
-        read = growth.attend(q @ kk.mT * len(self.query) ** -0.5, vv)
+        read = growth.attend(q @ kk.mT * self.query.shape[0] ** -0.5, vv)
         return project(read, self.output), kk, vv
 
 
@@ -151,9 +151,9 @@ def blank(weights: Weights4AB, spec: ModelSpec, n_rows: int, device: torch.devic
     """The state before the first token, B behind L."""
     state = rwkv4.blank(spec, n_rows, device)
     if weights.tiny is not None:
-        state["tiny"] = torch.zeros(1, n_rows, len(weights.tiny.query), spec.n_embd, device=device)
+        state["tiny"] = torch.zeros(1, n_rows, weights.tiny.query.shape[0], spec.n_embd, device=device)
         return state
-    width = len(weights.heeds[0].key)
+    width = weights.heeds[0].key.shape[0]
     return state | blank_past(n_rows, device, kk=(spec.n_layer, width), vv=(spec.n_layer, width))
 
 

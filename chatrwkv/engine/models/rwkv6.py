@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from chatrwkv.engine.models.base import Blocks
+    from chatrwkv.engine.options import OptionValue
     from chatrwkv.engine.spec import ModelSpec
     from chatrwkv.engine.state import Scratch
 
@@ -64,6 +65,7 @@ class Att6:
     gate: Tensor
     output: Tensor
     ln_x: Norm  # (C,)
+    clamps_k: bool = False  # the option k_clamp: k shrinks where the decay is strong
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +107,19 @@ class Weights6:
     head: Tensor  # (V, C)
 
     @classmethod
-    def build(cls, tensors: Mapping[str, Tensor], spec: ModelSpec) -> Self:
+    def build(
+        cls, tensors: Mapping[str, Tensor], spec: ModelSpec, options: Mapping[str, OptionValue] | None = None
+    ) -> Self:
         """Sort a flat `name -> tensor` mapping; every shape is checked, no matrix is copied or folded."""
         reader = TensorReader(tensors)
+        clamps_k = bool((options or {}).get("k_clamp", False))
         C, V = spec.n_embd, spec.n_vocab
         return cls(
             emb=reader.take("emb.weight", V, C),
             ln0=reader.norm("blocks.0.ln0", C),
-            layers=tuple(_layer(reader.under(f"blocks.{i}."), spec) for i in range(spec.n_layer)),
+            layers=tuple(
+                _layer(reader.under(f"blocks.{i}."), spec, clamps_k=clamps_k) for i in range(spec.n_layer)
+            ),
             ln_out=reader.norm("ln_out", C),
             head=reader.take("head.weight", V, C),
         )
@@ -122,7 +129,7 @@ class Weights6:
         return self if self.ln0 is None else replace(self, emb=fold_ln0(self.emb, self.ln0), ln0=None)
 
 
-def _layer(reader: TensorReader, spec: ModelSpec) -> Layer6:
+def _layer(reader: TensorReader, spec: ModelSpec, *, clamps_k: bool) -> Layer6:
     C, H, N, width = spec.n_embd, spec.n_head, spec.head_size, spec.n_ffn
     att, ffn = reader.under("att."), reader.under("ffn.")
     D, E = att.columns("time_maa_w1", C) // 5, att.columns("time_decay_w1", C)
@@ -140,6 +147,7 @@ def _layer(reader: TensorReader, spec: ModelSpec) -> Layer6:
             decay_w2=att.take("time_decay_w2", E, C),
             time_faaaa=att.take("time_faaaa", H, N),
             ln_x=att.norm("ln_x", C),
+            clamps_k=clamps_k,
         ),
         ln2=reader.norm("ln2", C),
         ffn=Ffn6(
@@ -229,11 +237,14 @@ def _reads(att: Att6, h: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Tensor, Ten
     chosen = torch.einsum("...jd,jdc->...jc", low, att.maa_w2).to(h.dtype)
     x_w, x_k, x_v, x_r, x_g = (h[..., None, :] + dx[..., None, :] * (att.maa + chosen)).unbind(-2)
     r = project(x_r, att.receptance).view(heads)
-    k = project(x_k, att.key).view(heads)
+    k = project(x_k, att.key)
     v = project(x_v, att.value).view(heads)
     g = F.silu(project(x_g, att.gate))
-    raw_decay = ((x_w.to(att.decay_w1.dtype) @ att.decay_w1).tanh() @ att.decay_w2).to(h.dtype)
-    return r, -(att.time_decay + raw_decay).exp().view(heads), k, v, g
+    shift = ((x_w.to(att.decay_w1.dtype) @ att.decay_w1).tanh() @ att.decay_w2).to(h.dtype)
+    raw_decay = att.time_decay + shift
+    if att.clamps_k:
+        k = k * raw_decay.clamp(max=0).exp()
+    return r, -raw_decay.exp().view(heads), k.view(heads), v, g
 
 
 class RWKV6(Recurrent):
@@ -241,9 +252,15 @@ class RWKV6(Recurrent):
 
     BLOCKS: ClassVar[Blocks | None] = staticmethod(blocks)
     RESCALES: ClassVar[bool] = True
+    TAKES_OPTIONS: ClassVar[bool] = True
 
-    def __init__(self, spec: ModelSpec, tensors: Mapping[str, Tensor]) -> None:
-        self.weights = Weights6.build(tensors, spec).folded()
+    def __init__(
+        self,
+        spec: ModelSpec,
+        tensors: Mapping[str, Tensor],
+        options: Mapping[str, OptionValue] | None = None,
+    ) -> None:
+        self.weights = Weights6.build(tensors, spec, options).folded()
         super().__init__(spec, self.weights.emb.device)
 
     @staticmethod

@@ -256,8 +256,8 @@ def blank(weights: Weights8, spec: ModelSpec, n_rows: int, device: torch.device)
     if dea is None:
         return state
     if dea.mixes is not None:
-        state["q_shift"] = torch.zeros(L, n_rows, len(dea.query), device=device)
-    k, v = (L, len(dea.k_down)), (L, len(dea.v_down))
+        state["q_shift"] = torch.zeros(L, n_rows, dea.query.shape[0], device=device)
+    k, v = (L, dea.k_down.shape[0]), (L, dea.v_down.shape[0])
     return state | blank_past(n_rows, device, k=k, v=v, ids=(1,))
 
 
