@@ -9,27 +9,27 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 
 from chatrwkv.engine import kernels
 from chatrwkv.engine.checkpoint import Checkpoint, open_checkpoint
 from chatrwkv.engine.events import ModelInfo
-from chatrwkv.engine.memory import free_bytes, readable
+from chatrwkv.engine.models.split import Split
 from chatrwkv.engine.options import read_options, shown, with_options
+from chatrwkv.engine.placement import make_plan, rescale_every
+from chatrwkv.engine.reading import (
+    LoadCancelled,
+    check_memory,
+    check_numbers,
+    is_finite,
+    read_tensors,
+    refuse_values,
+)
 from chatrwkv.engine.spec import Generation, ModelSpec, detect
 from chatrwkv.engine.tokens.choice import tokenizer_for
-from chatrwkv.engine.weights import is_matrix, prepare
-from chatrwkv.errors import (
-    BadValue,
-    ModelError,
-    ModelFormatError,
-    ModelNotFound,
-    ModelTooLarge,
-    ModelUnsupported,
-    StateMismatch,
-)
+from chatrwkv.errors import ModelNotFound, ModelUnsupported, StateMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,15 +38,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from chatrwkv.engine.kernels import Library
+    from chatrwkv.engine.options import Options
+    from chatrwkv.engine.plan import Plan
     from chatrwkv.engine.state import Scratch, Snapshot, State
     from chatrwkv.engine.tokens.tokenizer import Tokenizer
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-# Formats of the native path, with bytes a weight; the torch path serves in bf16 while there is none.
-QUANTISED = {"int8": 8.25 / 8, "int4": 4.25 / 8}
-# Up to this size float32 is kept on the CPU: exact, and 1.2 GB at most. With bf16 instructions in the CPU,
-# bf16 decodes 1.3 times and prefills 3 times as fast (L12 C768), but not every CPU has them.
-_SMALL_PARAMS = 300_000_000
 
 # generation: (module in models/, class)
 _FAMILIES: dict[Generation, tuple[str, str]] = {
@@ -74,10 +69,6 @@ _CARDS = (
     ("world", "world"),
     ("pile", "pile"),
 )
-
-
-class LoadCancelled(ModelError):
-    """The load was stopped on request."""
 
 
 class Model(Protocol):
@@ -126,7 +117,7 @@ class LoadedModel:
         n_vocab = self.model.spec.n_vocab
         if not snapshot.state.fits(self.model.blank(), n_vocab) or snapshot.logits.shape != (n_vocab,):
             raise StateMismatch(f"The state has not the shape of a state of {self.name}.", hint=hint)
-        if not all(_is_finite(t) for t in (*snapshot.state.tensors.values(), snapshot.logits)):
+        if not all(is_finite(t) for t in (*snapshot.state.tensors.values(), snapshot.logits)):
             raise StateMismatch("The state holds values that are no numbers.", hint="Use an earlier one.")
         return snapshot
 
@@ -143,7 +134,7 @@ def load_model(
 
     Args:
         path: a .pth or .safetensors file, or a folder.
-        device: auto, cpu, cuda, cuda:N.
+        device: auto, cpu, cuda, cuda:N, mps, or a strategy such as "cuda fp16 *10 -> cpu fp32".
         dtype: auto, fp32, bf16, fp16, int8, int4: of the matrices; states and vectors are always float32.
         progress: called with (bytes done, bytes in all) after each tensor.
         cancelled: asked after each tensor.
@@ -161,24 +152,30 @@ def load_model(
     spec = with_options(spec, options)
     name = path.name if path.is_dir() else path.stem
     tokenizer = tokenizer_for(file, spec.n_vocab, str(options.get("tokenizer", "auto")))
-    place = choose_device(device)
-    if dtype in QUANTISED and spec.generation is not Generation.V7:
-        raise BadValue(
-            f"{dtype} is there for RWKV-7 only, and this is an RWKV-{spec.generation}.", hint="Use bf16."
-        )
-    native = kernels.library() if place.type == "cpu" and spec.generation is Generation.V7 else None
-    kind = choose_dtype(
-        dtype, place, spec.n_params, is_exact_in_bf16=native is not None and spec.dtype == "bf16"
-    )
-    _check_memory(name, checkpoint, place, kind, is_native=native is not None)
-    if native is not None:
-        model = _load_native(checkpoint, spec, kind, native, progress, cancelled)
+    native = kernels.library() if spec.generation is Generation.V7 else None
+    is_exact = native is not None and spec.dtype == "bf16"
+    plan = make_plan(device, dtype, spec, can_split=family.BLOCKS is not None, is_exact_in_bf16=is_exact)
+    is_native = native is not None and _suits_native(plan)
+    check_memory(name, checkpoint, plan if is_native else _served(plan, spec), is_native=is_native)
+    if native is not None and is_native:
+        model = _load_native(checkpoint, spec, plan.dtype, native, progress, cancelled)
     else:
-        tensors = _read(checkpoint, place, DTYPES["bf16" if kind in QUANTISED else kind], progress, cancelled)
-        model = family(spec, tensors, options) if family.TAKES_OPTIONS else family(spec, tensors)
-        if place.type == "cpu" and spec.generation is Generation.V7:
-            model = import_module("chatrwkv.engine.models.native7").SwitchingRWKV7(model, kind)
-    info = ModelInfo(
+        model = _load_torch(checkpoint, spec, options, plan, progress, cancelled)
+    info = _info(name, path, spec, plan, tokenizer, model, options)
+    banned = tokenizer.unused(spec.n_vocab)
+    return LoadedModel(model, tokenizer, name, path, plan.place, plan.dtype, banned, info)
+
+
+def _info(
+    name: str,
+    path: Path,
+    spec: ModelSpec,
+    plan: Plan,
+    tokenizer: Tokenizer,
+    model: Model,
+    options: Options,
+) -> ModelInfo:
+    return ModelInfo(
         name=name,
         path=str(path),
         generation=spec.generation.value,
@@ -188,15 +185,46 @@ def load_model(
         n_params=spec.n_params,
         fingerprint=spec.fingerprint,
         tokenizer_id=tokenizer.tokenizer_id,
-        device=str(place),
-        dtype=kind,
+        device=plan.place,
+        dtype=plan.dtype,
         state_bytes=model.blank().n_bytes,
         card_family="builtin" if path.parent.name == "builtin" else _card_family(name),
         options=shown(options),
         n_context=spec.n_context,
     )
-    banned = tokenizer.unused(spec.n_vocab)
-    return LoadedModel(model, tokenizer, name, path, str(place), kind, banned, info)
+
+
+def _suits_native(plan: Plan) -> bool:
+    """Whether the native path of RWKV-7 can run it: one precision, of those it packs, on the CPU."""
+    return plan.is_uniform and plan.devices == ("cpu",) and plan.dtype != "fp16"
+
+
+def _served(plan: Plan, spec: ModelSpec) -> Plan:
+    """What torch loads: the native path may be ready later, and packs int8 and int4 from bf16."""
+    is_waiting = spec.generation is Generation.V7 and _suits_native(plan) and plan.slots[0].quant
+    return plan.with_dtype("bf16") if is_waiting else plan
+
+
+def _load_torch(
+    checkpoint: Checkpoint,
+    spec: ModelSpec,
+    options: Options,
+    plan: Plan,
+    progress: Callable[[int, int], None] | None,
+    cancelled: Callable[[], bool] | None,
+) -> Model:
+    """The family's own model, on one device or split over several."""
+    family = _family(spec.generation)
+    tensors = read_tensors(checkpoint, _served(plan, spec), progress, cancelled)
+    model = family(spec, tensors, options) if family.TAKES_OPTIONS else family(spec, tensors)
+    if family.RESCALES and any(slot.dtype == "fp16" for slot in plan.slots):
+        model.rescale(rescale_every())
+    if plan.is_split:
+        return Split(model, family.BLOCKS, plan)
+    if spec.generation is Generation.V7 and _suits_native(plan):
+        switching: Model = import_module("chatrwkv.engine.models.native7").SwitchingRWKV7(model, plan.dtype)
+        return switching
+    return cast("Model", model)
 
 
 def _checkpoint_file(path: Path) -> Path:
@@ -225,100 +253,6 @@ def _family(generation: Generation) -> Any:
     return getattr(import_module(f"chatrwkv.engine.models.{module}"), name)
 
 
-def choose_device(device: str) -> torch.device:
-    """The torch device of `auto`, `cpu`, `cuda` or `cuda:N`.
-
-    Raises:
-        BadValue: no such device here.
-    """
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise BadValue(f"There is no device {device!r}.", hint="Use auto, cpu, cuda or cuda:0.")
-    n_cuda = torch.cuda.device_count() if device != "cpu" else 0
-    if device == "auto":
-        return torch.device("cuda:0" if n_cuda else "cpu")
-    if device == "cpu":
-        return torch.device("cpu")
-    index = int(device.partition(":")[2] or 0)
-    if index >= n_cuda:
-        raise BadValue(f"{device} was asked for, but torch sees {n_cuda} CUDA devices.", hint="Use cpu.")
-    return torch.device("cuda", index)
-
-
-def choose_dtype(dtype: str, device: torch.device, n_params: int, *, is_exact_in_bf16: bool = False) -> str:
-    """One of `DTYPES` or `QUANTISED`: by measure for `auto`.
-
-    `is_exact_in_bf16`: the file holds bf16 and what will run it computes in float32, so that more bits would
-    only cost time.
-
-    Raises:
-        BadValue: unknown, or not possible on the device.
-    """
-    if dtype == "auto":
-        if device.type == "cuda":
-            return "fp16"
-        return "fp32" if n_params <= _SMALL_PARAMS and not is_exact_in_bf16 else "bf16"
-    if dtype not in DTYPES and dtype not in QUANTISED:
-        raise BadValue(
-            f"There is no precision {dtype!r}.", hint=f"Use auto, {', '.join([*DTYPES, *QUANTISED])}."
-        )
-    if dtype in QUANTISED and device.type != "cpu":
-        raise BadValue(f"{dtype} needs the CPU.", hint=f"Use fp16 or bf16 on {device}.")
-    if dtype == "fp16" and device.type == "cpu":
-        raise BadValue("fp16 needs a CUDA device.", hint="Use fp32 or bf16 on the CPU.")
-    return dtype
-
-
-def _loaded_bytes(name: str, tensor: Tensor, kind: str, *, is_native: bool) -> int:
-    if not is_matrix(name, tensor):
-        return tensor.numel() * 4
-    if kind not in QUANTISED:
-        return tensor.numel() * DTYPES[kind].itemsize
-    is_coarse = is_native and name != "emb.weight"
-    return int(tensor.numel() * (QUANTISED[kind] if is_coarse else 2))
-
-
-def _check_memory(
-    name: str, checkpoint: Checkpoint, device: torch.device, kind: str, *, is_native: bool
-) -> None:
-    """Refuse what cannot fit: weights, a second embedding while ln0 is folded, and 256 MiB for the work."""
-    sizes = [_loaded_bytes(n, t, kind, is_native=is_native) for n, t in checkpoint.tensors.items()]
-    needed = sum(sizes) + max(sizes) + (256 << 20)
-    free = free_bytes(device)
-    if needed > free:
-        smaller = "Close other programs or choose a smaller model."
-        hint = f"Try the precision bf16, or a smaller model. {smaller}" if kind == "fp32" else smaller
-        raise ModelTooLarge(
-            f"{name} needs {readable(needed)} in {kind} on {device}, but {readable(free)} are free.",
-            hint=hint,
-        )
-
-
-def _read(
-    checkpoint: Checkpoint,
-    device: torch.device,
-    dtype: torch.dtype,
-    progress: Callable[[int, int], None] | None,
-    cancelled: Callable[[], bool] | None,
-) -> dict[str, Tensor]:
-    """Copies of all tensors on the device, matrices in `dtype`, each one checked for NaN and Inf."""
-    total = sum(tensor.nbytes for tensor in checkpoint.tensors.values())
-    done = 0
-    tensors: dict[str, Tensor] = {}
-    for name, stored in checkpoint.tensors.items():
-        if cancelled is not None and cancelled():
-            raise LoadCancelled("Loading was stopped.")
-        _check_numbers(name, stored)
-        # always a copy: a view of the mapped file would die with the file
-        tensor = prepare(name, stored, device, dtype)
-        if not _is_finite(tensor):
-            _refuse_values(name, stored, dtype)
-        tensors[name] = tensor
-        done += stored.nbytes
-        if progress is not None:
-            progress(done, total)
-    return tensors
-
-
 def _load_native(
     checkpoint: Checkpoint,
     spec: ModelSpec,
@@ -333,38 +267,11 @@ def _load_native(
     def check(name: str, stored: Tensor) -> None:
         if cancelled is not None and cancelled():
             raise LoadCancelled("Loading was stopped.")
-        _check_numbers(name, stored)
-        if not _is_finite(stored):
-            _refuse_values(name, stored, torch.float32)
+        check_numbers(name, stored)
+        if not is_finite(stored):
+            refuse_values(name, stored, torch.float32)
 
     return load7(checkpoint.tensors, spec, kind, native, check, progress)
-
-
-def _check_numbers(name: str, stored: Tensor) -> None:
-    if not stored.is_floating_point():
-        raise ModelFormatError(
-            f"The tensor {name!r} holds {stored.dtype} instead of floating point numbers.",
-            hint="Quantised files are not supported; use the published .pth.",
-        )
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    if not tensor.numel():  # a past of no tokens
-        return True
-    # min and max carry NaN and Inf along; isfinite would allocate a byte for every value
-    low, high = torch.aminmax(tensor)
-    return bool(torch.isfinite(low) & torch.isfinite(high))
-
-
-def _refuse_values(name: str, stored: Tensor, dtype: torch.dtype) -> None:
-    if _is_finite(stored):
-        raise ModelFormatError(
-            f"The tensor {name!r} has values beyond the range of {dtype}.", hint="Use bf16 or fp32."
-        )
-    raise ModelFormatError(
-        f"The tensor {name!r} holds NaN or infinite values.",
-        hint="The file is damaged or its training failed; download it again.",
-    )
 
 
 def _card_family(name: str) -> str:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
+from chatrwkv.engine.coarse import Coarse
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -32,9 +34,13 @@ MAX_LOG_EPS = 80.0  # exp of more would leave float32; beside e^80 the sums are 
 GROUP_NORM_EPS = 64e-5
 
 
-def project(x: Tensor, weight: Tensor) -> Tensor:
-    """`weight @ x` in the dtype of the weight, back in the dtype of x: x (…, in), weight (out, in)."""
-    return F.linear(x.to(weight.dtype), weight).to(x.dtype)
+def project(x: Tensor, weight: Tensor | Coarse) -> Tensor:
+    """`weight @ x` in the dtype of the weight, back in the dtype of x: x (…, in), weight (out, in).
+
+    A `Coarse`, which stands where a weight was read, is made a matrix here and only here.
+    """
+    matrix = weight.dense() if isinstance(weight, Coarse) else weight
+    return F.linear(x.to(matrix.dtype), matrix).to(x.dtype)
 
 
 def pad_rows(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:

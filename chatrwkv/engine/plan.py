@@ -31,11 +31,14 @@ from chatrwkv.errors import BadValue
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.0}
+# int4: half a byte, and two float32 for 64 columns
+BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.0, "int4": 0.625}
+QUANTS = ("int8", "int4")
 _PART = re.compile(r"(cuda(?::\d+)?|cpu|mps|dml) (fp16|fp32|bf16)(i8|i4|i3)?(?: \*(\d{1,6})(\+?))?")
 _BLOCK = re.compile(r"blocks\.(\d+)\.(?!ln0\.)")
-_PER_HEAD = re.compile(r"(time_decay|time_first|time_faaaa|r_k)$")  # (H, N): a vector, folded by heads
-_COARSE = re.compile(r"(head|receptance|key|value|gate|output)\.weight$")  # what int8 applies to
+_PER_HEAD = re.compile(r"(time_decay|time_first|time_faaaa|r_k|time_w|time_alpha|time_beta)$")  # as `weights`
+COARSE = r"(head|receptance|key|value|gate|output)\.weight$"
+"""Names of the matrices that int8 and int4 apply to."""
 _HINT = 'Write parts like "cuda fp16 *10 -> cpu fp32"; devices are cpu, cuda, cuda:N, mps.'
 
 
@@ -47,7 +50,7 @@ class Slot:
     dtype: str
     """Of the arithmetic: fp32, bf16 or fp16."""
     quant: str = ""
-    """int8: the large matrices are stored so."""
+    """int8 or int4: the large matrices are stored so."""
     streamed: bool = False
     """Stored on the CPU and copied to `device` at each use."""
 
@@ -86,6 +89,11 @@ class Plan:
         return replace(self.slots[0], device="cpu" if self.is_split else self.slots[0].device, quant="")
 
     @property
+    def place(self) -> str:
+        """The device, or the strategy when there is more to say; `load_model` takes either."""
+        return self.slots[0].device if self.is_uniform else self.text
+
+    @property
     def dtype(self) -> str:
         """The precision in one word; "mixed" if there are several."""
         kinds = {slot.kind for slot in self.slots}
@@ -101,7 +109,7 @@ class Plan:
 
     def with_dtype(self, dtype: str) -> Plan:
         """The same places in one precision."""
-        coarse = dtype if dtype == "int8" else ""
+        coarse = dtype if dtype in QUANTS else ""
         slots = [replace(s, dtype=s.dtype if coarse else dtype, quant=coarse) for s in self.slots]
         return Plan(tuple(slots), self.text)
 
@@ -138,7 +146,7 @@ class Plan:
             )
             if end == len(self.slots):
                 names.append("head")
-            how = f"{slot.dtype}, weights int8" if slot.quant else slot.dtype
+            how = f"{slot.dtype}, weights {slot.quant}" if slot.quant else slot.dtype
             lines.append(f"{' and '.join(names)}: {slot.device} {how}{', streamed' if slot.streamed else ''}")
             start = end
         return lines
@@ -181,7 +189,7 @@ def plain_plan(device: str, dtype: str, n_layer: int, gpu_layers: int | None = N
         BadValue: as `parse_strategy`.
     """
     if gpu_layers is None:
-        coarse = dtype if dtype == "int8" else ""
+        coarse = dtype if dtype in QUANTS else ""
         slot = Slot(device, "bf16" if coarse else dtype, coarse)
         return Plan((slot,) * (n_layer + 1), f"{device} {dtype}")
     return parse_strategy(strategy_of(device, dtype, gpu_layers), n_layer)
@@ -197,6 +205,8 @@ def strategy_of(device: str, dtype: str, gpu_layers: int) -> str:
         raise BadValue(
             f"{gpu_layers} layers on {device} is no division of layers.", hint="Give --device cuda or mps."
         )
+    if dtype == "int4":
+        raise BadValue("int4 cannot be divided over devices.", hint="Use int8.")
     suffix = {"auto": "fp16", "int8": "fp16i8"}.get(dtype, dtype)
     rest = {"auto": "fp32", "int8": "fp32i8", "fp16": "fp32"}.get(dtype, dtype)  # fp16 is slow on a CPU
     place = "cuda" if device == "auto" else device
@@ -238,6 +248,6 @@ def weight_bytes(name: str, shape: Sequence[int], kind: str) -> int:
     n = math.prod(shape)
     if not is_matrix(name, shape):
         return 4 * n
-    if kind == "int8" and not (_COARSE.search(name) and len(shape) == 2):
+    if kind in QUANTS and not (re.search(COARSE, name) and len(shape) == 2):
         return 2 * n
     return int(BYTES[kind] * n) + (4 * shape[0] if kind == "int8" else 0)

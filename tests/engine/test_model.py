@@ -11,7 +11,10 @@ import pytest
 import torch
 
 from chatrwkv.engine import model as loading
-from chatrwkv.engine.model import LoadCancelled, choose_device, choose_dtype, load_model
+from chatrwkv.engine import reading
+from chatrwkv.engine.model import load_model
+from chatrwkv.engine.placement import choose_device, choose_dtype
+from chatrwkv.engine.reading import LoadCancelled
 from chatrwkv.engine.spec import Generation
 from chatrwkv.engine.state import Snapshot, State
 from chatrwkv.errors import (
@@ -112,9 +115,10 @@ def test_refusing_a_large_file_costs_no_memory(tmp_path):
     torch.save(tensors, tmp_path / "a.pth")
     code = (
         "import resource, pathlib, chatrwkv.engine.model as m, chatrwkv.engine.models.rwkv7\n"
+        "from chatrwkv.errors import ModelFormatError\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         f"try: m.load_model(pathlib.Path({str(tmp_path / 'a.pth')!r}))\n"
-        "except m.ModelFormatError as error: assert 'blocks.1.att.r_k' in error.message\n"
+        "except ModelFormatError as error: assert 'blocks.1.att.r_k' in error.message\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True)
@@ -132,7 +136,7 @@ def test_integer_weights_are_refused_by_name(folder, tensors):
 
 def test_what_does_not_fit_is_refused_with_both_numbers(folder, monkeypatch):
     """The kernel would kill the program, with every open chat, instead."""
-    monkeypatch.setattr(loading, "free_bytes", lambda device: 100_000_000)
+    monkeypatch.setattr(reading, "free_bytes", lambda device: 100_000_000)
     with pytest.raises(ModelTooLarge, match=r"needs 2\d\d MB in fp32 on cpu, but 100 MB are free") as caught:
         load_model(folder)
     assert "bf16" in caught.value.hint
@@ -202,9 +206,8 @@ def test_device_and_precision_are_checked_before_anything_is_read():
     for device in ("cdua", "cuda:99", "cuda:x", "mps"):
         with pytest.raises(BadValue):
             choose_device(device)
-    for dtype in ("fp8", "fp16"):
-        with pytest.raises(BadValue):
-            choose_dtype(dtype, cpu, 1)
+    with pytest.raises(BadValue):
+        choose_dtype("fp8", cpu, 1)
 
 
 def test_only_a_state_that_fits_is_adopted(folder):
