@@ -75,7 +75,7 @@ _REFUSED: tuple[tuple[str, str], ...] = (
     (r"\.lora_[AB]\b", "an unmerged LoRA"),
     (r"^_strategy$|^_version$", "a file converted for one strategy of the `rwkv` package"),
     (r"_(mx|my|rx|ry)$", "a file quantised by the `rwkv` package"),
-    (r"(^|\.)rosa|^rwkv1\.", "a ROSA network"),
+    (r"(^|\.)rosa|^rwkv1\.|^e\.weight$", "a ROSA network"),
     (r"\.ffn\.aa\.weight$", "a MishGLU experiment"),
     (r"^pos_emb_x$", "an image experiment"),
     (r"attn\.query\.weight$", "a plain attention baseline of 2021 (MHA)"),
@@ -142,7 +142,7 @@ def _generation(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Generation, str]
     att = "blocks.1.att." if not _has(shapes, "blocks.0.att.") else "blocks.0.att."
     if _any(shapes, att, "r_k", "k_k", "k_a"):
         return _generation_7_or_8(shapes), att
-    if _any(shapes, att, "time_maa_x", "time_maa_w1"):
+    if _any(shapes, att, "time_maa_x", "time_maa_w1", "time_maa_rkvw_w1"):
         is_experiment = _any(shapes, att, "gate_w1", "time_maa_rkvw_w1")
         if not is_experiment and _any(shapes, att, "gate.weight", "time_maa_g"):
             return Generation.V6, att

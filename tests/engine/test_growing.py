@@ -12,7 +12,7 @@ from chatrwkv.engine.model import load_model
 from chatrwkv.engine.options import default_options
 from chatrwkv.engine.state import Scratch, Snapshot, State
 from chatrwkv.engine.statefile import load_state, save_state
-from chatrwkv.errors import GenerationError, StateMismatch
+from chatrwkv.errors import GenerationError, ModelFormatError, StateMismatch
 from tests import checkpoints
 from tests.checkpoints import Size
 from tests.engine.generations import CASES, ids_of, model_from, model_of, spec_of, step_all, worst
@@ -198,3 +198,12 @@ def test_the_options_of_v1_reach_its_equations(option, value, changed):
     usual, other = model_from(tensors), RWKV1(spec, tensors, default_options(spec) | {option: value})
     one, two = (model.scan([ids], model.blank().thaw()) for model in (usual, other))
     assert worst(one, two) > 1e-3
+
+
+@pytest.mark.parametrize("told", [0.0, 5.0, 1.5, -1.0, float("nan"), 1e9])
+def test_a_number_of_heads_that_cannot_be_is_refused(told):
+    """It comes from an attribute of the pickled module, not from a shape."""
+    tensors = short_v1()
+    tensors["blocks.0.attn.tiny_att.n_head"] = torch.tensor([told])
+    with pytest.raises(ModelFormatError, match=r"tiny_att\.n_head"):
+        model_from(tensors)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
+from chatrwkv.cli import main
 from chatrwkv.engine.model import load_model
 from chatrwkv.engine.options import read_options
 from chatrwkv.engine.spec import detect
@@ -99,3 +102,18 @@ def test_the_usual_eps_depends_on_the_vocabulary(tmp_path):
         made = checkpoints.rwkv23(Size(2, 8, 8, n_vocab), is_v2=is_v2)
         spec = detect({name: tuple(tensor.shape) for name, tensor in made.items()})
         assert read_options(tmp_path / "x.pth", spec)["k_eps"] == want
+
+
+def test_models_info_shows_the_options_and_the_context(file, capsys):
+    """Whoever wonders why a model talks differently looks there first."""
+    file.with_suffix(".toml").write_text("k_eps = 1e-9\n")
+    assert main(["models", "info", str(file), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["options"] == {"tokenizer": "auto", "k_eps": "1e-09", "ctx_len": "1024"}
+    assert said["fingerprint"] == load_model(file).info.fingerprint
+    torch.save(checkpoints.rwkv1(Size(2, 32, 16, 256), ctx_len=16), file)
+    file.with_suffix(".toml").write_text('activation = "gelu"\n')
+    assert main(["models", "info", str(file)]) == 0
+    said = capsys.readouterr().out
+    assert "activation gelu, k_clamp both" in said
+    assert "16" in next(line for line in said.splitlines() if line.startswith("context"))

@@ -92,12 +92,23 @@ def test_a_5_1_with_one_head_squeezes_to_nothing():
 
 FOREIGN = {
     "x060a": (shapes(V6), "x060a"),
+    "x060a with all its tensors": (
+        shapes({**V6, **GATE, "time_maa_g": (1, 1, C), "gate_w1": (C, 8)}),
+        "x060a, b or c",
+    ),
+    "x060b": (shapes({**VECTOR, "time_maa_rkvw_w1": (C, 32), **LN_X, "time_faaaa": (H, N)}), "x060a, b or c"),
     "LoRA": (shapes(V7, extra=[("blocks.0.att.key.lora_A", (4, C))]), "LoRA"),
     "ROSA": ({"rosa.emb.weight": (V, C)}, "ROSA"),
+    "ROSA in blocks": ({"emb.weight": (V, C), "blocks.0.rosa_q.weight": (C, C)}, "ROSA"),
+    "ROSA task net": ({"e.weight": (V, C), "head.weight": (V, C)}, "ROSA"),
+    "ROSA in rwkv1": ({"rwkv1.att.key.weight": (C, C)}, "ROSA"),
+    "foreign trainer": ({"rwkv_layer_groups.0.att.key.weight": (C, C)}, "foreign trainer"),
+    "quantised": (shapes(VECTOR, extra=[("blocks.0.att.key.weight_mx", (C,))]), "quantised"),
     "MishGLU": (shapes(VECTOR, extra=[("blocks.0.ffn.aa.weight", (F, C))]), "MishGLU"),
     "image": (shapes(VECTOR, extra=[("pos_emb_x", (1, C))]), "image"),
     "converted": (shapes(VECTOR, extra=[("_strategy", (0,))]), "package"),
     "MHA": ({"blocks.0.attn.query.weight": (C, C)}, "MHA"),
+    "Hugging Face v4": ({"rwkv.blocks.0.attention.key.weight": (C, C)}, "Hugging Face"),
     "Hugging Face": ({"model.embeddings.weight": (V, C)}, "Hugging Face"),
     "a GPT": ({"wte.weight": (V, C)}, "1 tensors"),
     "no head": ({n: s for n, s in shapes(VECTOR).items() if n != "head.weight"}, "RWKV"),

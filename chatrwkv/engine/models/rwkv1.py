@@ -38,7 +38,7 @@ from chatrwkv.engine.options import default_options
 from chatrwkv.engine.past import Growth, blank_past
 from chatrwkv.engine.state import N_PAST, PAST_IDS, Scratch
 from chatrwkv.engine.weights import Norm, TensorReader
-from chatrwkv.errors import GenerationError
+from chatrwkv.errors import GenerationError, ModelFormatError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -187,7 +187,12 @@ def _tiny(reader: TensorReader, C: int) -> TinyAtt1 | None:
         return None
     d = reader.columns("out.weight", C)
     # the attribute of the pickled module; the training script never used more than one
-    n_head = int(reader.take("n_head", 1)) if reader.has("n_head") else 1
+    told = float(reader.take("n_head", 1)) if reader.has("n_head") else 1.0
+    n_head = next((n for n in range(1, d + 1) if n == told and d % n == 0), 0)
+    if not n_head:
+        raise ModelFormatError(
+            f"A 'tiny_att.n_head' of {told} cannot share {d} channels.", hint="Download the file again."
+        )
     return TinyAtt1(Linear.read(reader, "qkv", 3 * d, C), Linear.read(reader, "out", C, d), n_head)
 
 

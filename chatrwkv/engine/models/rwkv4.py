@@ -27,6 +27,7 @@ from chatrwkv.engine.models.base import Recurrent
 from chatrwkv.engine.ops import NOTHING_4, last_valid, project, real_tokens, token_shift, wkv4_step
 from chatrwkv.engine.recurrences import wkv4_scan
 from chatrwkv.engine.weights import Norm, TensorReader, fold_ln0
+from chatrwkv.errors import ModelUnsupported
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -206,6 +207,20 @@ def time_mix(att: Att4, h: Tensor, p: Tensor, sums: Sums, real: Tensor | None) -
     return project(r * wkv, att.output), sums
 
 
+def refuse_extras(tensors: Mapping[str, Tensor]) -> None:
+    """The training code of v4 could still make these; to leave one out would change every answer.
+
+    Raises:
+        ModelUnsupported: the file has HeadQK or ffnPre.
+    """
+    extra = next((name for name in tensors if name.startswith(("head_q.", "blocks.0.ffnPre."))), None)
+    if extra is not None:
+        raise ModelUnsupported(
+            f"This is an RWKV-4 with {extra!r} (HeadQK or ffnPre), of which no model was published.",
+            hint="Use a plain RWKV-4.",
+        )
+
+
 class RWKV4(Recurrent):
     """An RWKV-4 ready to run, ln0 folded into the embedding."""
 
@@ -225,6 +240,7 @@ class RWKV4(Recurrent):
     @staticmethod
     def check(tensors: Mapping[str, Tensor], spec: ModelSpec) -> None:
         """Refuse by name a missing tensor or a wrong shape, without reading a value."""
+        refuse_extras(tensors)
         Weights4.build(tensors, spec)
 
     def blank_rows(self, n_rows: int) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from chatrwkv.engine.models import rwkv4
 from chatrwkv.engine.models.base import Recurrent
-from chatrwkv.engine.models.rwkv4 import Weights4, time_mix
+from chatrwkv.engine.models.rwkv4 import Weights4, refuse_extras, time_mix
 from chatrwkv.engine.ops import last_valid, project, real_tokens, token_shift
 from chatrwkv.engine.past import Growth, blank_past
 from chatrwkv.engine.spec import Generation
@@ -224,6 +224,7 @@ class RWKV4AB(Recurrent):
     @staticmethod
     def check(tensors: Mapping[str, Tensor], spec: ModelSpec) -> None:
         """Refuse by name a missing tensor or a wrong shape, without reading a value."""
+        refuse_extras(tensors)
         Weights4AB.build(tensors, spec)
 
     def blank_rows(self, n_rows: int) -> dict[str, Tensor]:
