@@ -333,7 +333,7 @@ def _remember(note: Path, failure: KernelBuildFailed, log: Path) -> None:
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     with suppress(OSError):
         note.write_text(f"{failure.message}\n{failure.hint}\n\n{text}", encoding="utf-8")
-        if "in time" in failure.message:
+        if "in time" in failure.message or "interrupted" in failure.message:  # by the end of this program
             os.utime(note, (0, 0))
 
 
