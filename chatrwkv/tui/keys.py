@@ -41,25 +41,26 @@ APP = (
     _key("help", "f1", "help", "help", "Keys of what has the focus, and all commands"),
 )  # fmt: skip
 
+# Priority where no editing key is hidden: then a key counts before the next one is read, also in a burst.
 CHAT = (
     _key("stop", "escape", "stop", "stop", "Stop the reply at once; its text stays", display="esc"),
     _key("back", "escape", "back", "prompt", "Back to the prompt; closes what lies over the transcript", display="esc"),
-    _key("retry", "ctrl+r", "command('retry')", "again", "Another reply to the same message; the old one stays beside it"),
-    _key("sibling_left", "alt+left", "sibling(-1)", "siblings", "The version before this one", display="alt+←→"),
-    _key("sibling_right", "alt+right", "sibling(1)", "next sibling", "The version after this one", show=False),
-    _key("parent", "alt+up", "walk(-1)", "message above", "Go to the message above", show=False),
-    _key("child", "alt+down", "walk(1)", "message below", "Go to the message below", show=False),
-    _key("chats", "ctrl+s", "chats", "chats", "Show and search the chats"),
-    _key("new", "ctrl+n", "command('new')", "new chat", "Start a new chat", show=False),
-    _key("models", "ctrl+l", "command('model')", "models", "Choose the model", show=False),
-    _key("tree", "ctrl+t", "command('tree')", "tree", "Show all versions of this chat as a tree"),
-    _key("sampling", "f2", "command('set')", "sampling", "How replies are drawn", show=False),
+    _key("retry", "ctrl+r", "command('retry')", "again", "Another reply to the same message; the old one stays beside it", priority=True),
+    _key("sibling_left", "alt+left", "sibling(-1)", "siblings", "The version before this one", display="alt+←→", priority=True),
+    _key("sibling_right", "alt+right", "sibling(1)", "next sibling", "The version after this one", show=False, priority=True),
+    _key("parent", "alt+up", "walk(-1)", "message above", "Go to the message above", show=False, priority=True),
+    _key("child", "alt+down", "walk(1)", "message below", "Go to the message below", show=False, priority=True),
+    _key("chats", "ctrl+s", "chats", "chats", "Show and search the chats", priority=True),
+    _key("new", "ctrl+n", "command('new')", "new chat", "Start a new chat", show=False, priority=True),
+    _key("models", "ctrl+l", "command('model')", "models", "Choose the model", show=False, priority=True),
+    _key("tree", "ctrl+t", "command('tree')", "tree", "Show all versions of this chat as a tree", priority=True),
+    _key("sampling", "f2", "command('set')", "sampling", "How replies are drawn", show=False, priority=True),
     _key("export", "ctrl+e", "command('export')", "export", "Write this chat to a file", show=False),
     _key("next_area", "tab", "area(1)", "next area", "Go to the next part of the screen", show=False),
     _key("previous_area", "shift+tab", "area(-1)", "previous area", "Go to the part before", show=False),
     _key("page_up", "pageup", "page(-1)", "page up", "Scroll the transcript up", show=False),
     _key("page_down", "pagedown", "page(1)", "page down", "Scroll the transcript down", show=False),
-    _key("to_end", "ctrl+end", "to_end", "to the end", "Scroll to the newest message", show=False),
+    _key("to_end", "ctrl+end", "to_end", "to the end", "Scroll to the newest message", show=False, priority=True),
 )  # fmt: skip
 
 PROMPT = (

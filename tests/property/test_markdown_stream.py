@@ -40,7 +40,7 @@ def outline(view: Widget) -> list[tuple[str, str]]:
     ]
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(text=documents, data=st.data())
 async def test_streamed_markdown_ends_as_if_rendered_at_once(text: str, data: st.DataObject):
     """`append` differs from a full render in a third of all constructs; the end must repair it."""
@@ -59,7 +59,7 @@ async def test_streamed_markdown_ends_as_if_rendered_at_once(text: str, data: st
         assert outline(streamed) == outline(whole)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(text=documents, data=st.data())
 async def test_nothing_vanishes_while_it_streams(text: str, data: st.DataObject):
     """`update(partial)` followed by `append` loses text from the screen; appending alone does not."""

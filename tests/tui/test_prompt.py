@@ -152,7 +152,7 @@ async def test_an_unknown_command_is_not_sent_as_a_message(tmp_path: Path):
         await app.type("/retyr 4")
         await app.press("enter")
         await app.until(lambda: "There is no command /retyr" in app.text())
-        assert app.screen.prompt.text == "/retyr 4"
+        await app.until(lambda: app.screen.prompt.text == "/retyr 4")
         assert not app.session.path()
 
 
@@ -206,6 +206,43 @@ async def test_a_missing_editor_is_one_sentence(tmp_path: Path, monkeypatch: pyt
         await app.press("ctrl+g")
         await app.until(lambda: app.screen.notice.display)
         assert app.screen.prompt.text == "typed"
+
+
+async def test_keys_in_a_burst_keep_their_order(tmp_path: Path):
+    """Bindings are looked at after an event has climbed to the app; letters are inserted at once."""
+    async with running(tmp_path) as app:
+        for key, char in (
+            ("a", "a"), ("b", "b"), ("left", None), ("c", "c"), ("end", None), ("shift+enter", None), ("d", "d"),
+            ("home", None), ("e", "e"),
+        ):  # fmt: skip
+            app.app.post_message(events.Key(key, char))
+        await app.until(lambda: app.screen.prompt.text == "acb\ned")
+
+
+async def test_what_is_typed_right_after_enter_stays(tmp_path: Path):
+    """The prompt is emptied when enter is pressed, not when the message has been stored."""
+    async with running(tmp_path) as app:
+        for key in ("o", "n", "e", "enter", "t", "w", "o"):
+            app.app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await app.until(lambda: app.session.path() and app.session.path()[0].text == "one")
+        await app.quiet()
+        assert app.screen.prompt.text == "two"
+
+
+async def test_a_command_in_a_burst_is_completed(tmp_path: Path):
+    """Tab right after the letters must complete, not leave the prompt."""
+    async with running(tmp_path) as app:
+        for key, char in (
+            ("slash", "/"),
+            ("r", "r"),
+            ("e", "e"),
+            ("n", "n"),
+            ("tab", "\t"),
+            ("x", "x"),
+            ("enter", "\r"),
+        ):
+            app.app.post_message(events.Key(key, char))
+        await app.until(lambda: app.session.title == "x")
 
 
 async def test_chinese_is_typed_at_the_caret(tmp_path: Path):

@@ -83,6 +83,7 @@ class ChatScreen(ChatCore):
             self.close_overlays()
         if self.editing:
             self.stop_editing()
+            self.prompt.empty()
         self.say("")
         self.prompt.focus()
 
@@ -175,7 +176,9 @@ class ChatScreen(ChatCore):
         self.transcript.follow()
 
     def on_key(self, event: events.Key) -> None:
-        """A letter that means nothing to a message in focus begins the next message."""
+        """A letter that means nothing to a message in focus begins the next message; esc clears what was said."""
+        if event.key == "escape":
+            self.unsay()
         # Bindings are looked at after the event has bubbled through here.
         if self.target and event.is_printable and event.key not in self.active_bindings:
             event.stop()

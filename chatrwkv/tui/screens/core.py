@@ -81,7 +81,9 @@ class ChatCore(ChatFrame):
             if not before.replies:
                 self.workspace.close_chat(before.id)
         if before is not session:
-            self.stop_editing()
+            if self.editing:
+                self.stop_editing()
+                self.prompt.empty()
             typed_before_any_chat = before is None and self.prompt.text
             if not typed_before_any_chat:
                 self.prompt.put(self.workspace.draft(session.id))
@@ -152,6 +154,7 @@ class ChatCore(ChatFrame):
 
     async def _reply_ended(self, session: ChatSession, reply: Reply) -> None:
         if session is self.session:
+            self.unsay()
             if reply.view.error is not None:
                 self.say_error(reply.view.error)
             await self.refresh_path()
@@ -271,25 +274,27 @@ class ChatCore(ChatFrame):
         event.stop()
         typed = commands.parse(event.text)
         if typed.unknown:
+            self.prompt.give_back(event.text)
             name = sanitise_name(typed.unknown)
             self.say(
                 f"There is no command /{name}; / lists all, and // begins a message with a slash.",
                 is_problem=True,
             )
-            return
-        if self.session is None:
+        elif self.session is None:
             self._waiting_to_send = event.text
             self.say("The chats are being opened; it is sent in a moment.")
-            return
-        if typed.text or not typed.commands:
-            if not await self._send(typed):
-                return
+        elif await self._do(typed):
+            self.prompt.remember(event.text)
+            self.workspace.add_history(event.text)
         else:
-            self.prompt.empty()
-            for name, argument in typed.commands:
-                self.action_command(name, argument)
-        self.prompt.remember(event.text)
-        self.workspace.add_history(event.text)
+            self.prompt.give_back(event.text)
+
+    async def _do(self, typed: commands.Typed) -> bool:
+        if typed.text or not typed.commands:
+            return await self._send(typed)
+        for name, argument in typed.commands:
+            self.action_command(name, argument)
+        return True
 
     async def _send(self, typed: commands.Typed) -> bool:
         """Hand the text to the session; the prompt keeps it when that fails."""
@@ -306,7 +311,6 @@ class ChatCore(ChatFrame):
             self.say_error(error)
             return False
         self.stop_editing()
-        self.prompt.empty()
         self.wake_pump()
         await self.refresh_path(follow=True)
         return True
@@ -324,5 +328,4 @@ class ChatCore(ChatFrame):
         if self.editing:
             self.editing = None
             self.remove_class("-editing")
-            self.prompt.empty()
             self.say("")

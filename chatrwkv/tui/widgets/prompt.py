@@ -7,17 +7,15 @@ and pasting 1 MB takes seven seconds (measured with Textual 8.2.8). The text com
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from textual.message import Message
 from textual.widgets import TextArea
 
 from chatrwkv.text import sanitise
 from chatrwkv.tui import keys, messages
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from textual import events
     from textual.binding import BindingType
@@ -26,20 +24,13 @@ _LONGEST_TYPED = 4_000
 _MOST_LINES = 60
 _MARK = re.compile(r"⟦pasted ([\d,]+) characters #(\d+)⟧")
 
-_NEWLINE_KEYS = frozenset({"ctrl+j", "shift+enter", "alt+enter"})
+LIST_KEYS = frozenset({"up", "down", "tab", "enter", "escape"})
 
 
 class PromptArea(TextArea):
     """The prompt; see the module."""
 
     BINDINGS: ClassVar[list[BindingType]] = list(keys.PROMPT)
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"prompt--unused"}
-
-    @dataclass
-    class ListKey(Message):
-        """A key that belongs to the list of commands above the prompt."""
-
-        key: str
 
     def __init__(self) -> None:
         super().__init__(
@@ -50,8 +41,8 @@ class PromptArea(TextArea):
             tab_behavior="focus",
         )
         self.send_key = "enter"
-        self.list_is_open = False
-        """Whether commands are offered; then up, down, tab and enter belong to them."""
+        self.offers_key: Callable[[str], bool] = lambda _: False
+        """Asked first about `LIST_KEYS`: whether the list of commands took the key."""
         self._pasted: dict[int, str] = {}
         self._history: list[str] = []
         self._at: int | None = None
@@ -100,31 +91,44 @@ class PromptArea(TextArea):
     # -- keys -----------------------------------------------------------------------------------------------
 
     async def _on_key(self, event: events.Key) -> None:
-        if self.list_is_open and event.key in ("up", "down", "tab", "enter", "escape"):
+        if await self._takes(event):
             event.stop()
             event.prevent_default()
-            self.post_message(self.ListKey(event.key))
-            return
-        if event.key == "enter":
-            event.stop()
-            event.prevent_default()
-            if self.send_key == "enter":
+        else:
+            await super()._on_key(event)
+
+    async def _takes(self, event: events.Key) -> bool:
+        """Do at once what a key means here.
+
+        Bindings would be looked at only after the event has climbed to the app, while letters are inserted
+        at once: of "ab", left, "c" typed in a burst, the left would come last.
+        """
+        if event.key in LIST_KEYS and self.offers_key(event.key):
+            return True
+        if event.key in ("enter", "ctrl+j"):
+            if (event.key == "enter") == (self.send_key == "enter"):
                 self.action_submit()
             else:
                 self.action_newline()
-            return
-        if event.key == "ctrl+j" and self.send_key == "ctrl+j":
-            event.stop()
-            event.prevent_default()
-            self.action_submit()
-            return
-        await super()._on_key(event)
+            return True
+        if event.is_printable:
+            return False
+        active = self.screen.active_bindings.get(event.key)
+        if active is None or active.node is not self:
+            return False
+        return await self.app.run_action(active.binding.action, self)
 
     def action_submit(self) -> None:
-        """Hand the text to the screen, which empties the prompt once it has taken it."""
-        if self.full_text.strip():
+        """Hand the text to the screen; what cannot be sent comes back with `give_back`."""
+        text = self.full_text
+        if text.strip():
+            self.empty()
             # Its own sender: a message that an ancestor seems to have sent does not bubble past that ancestor.
-            self.post_message(messages.Submitted(self.full_text).set_sender(self))
+            self.post_message(messages.Submitted(text).set_sender(self))
+
+    def give_back(self, text: str) -> None:
+        """Put a text back that was not sent, before what was typed since."""
+        self.put(text + self.full_text)
 
     def action_newline(self) -> None:
         """Begin a new line."""

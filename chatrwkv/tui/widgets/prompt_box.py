@@ -39,6 +39,7 @@ class PromptBox(Vertical):
         self._dismissed = ""
         self.slash = SlashList(widget_id="slash")
         self.prompt = PromptArea()
+        self.prompt.offers_key = self._offers_key
 
     def compose(self) -> ComposeResult:
         """List, rule, prompt."""
@@ -51,32 +52,35 @@ class PromptBox(Vertical):
     @on(TextArea.Changed)
     def _changed(self, event: TextArea.Changed) -> None:
         event.stop()
+        self._look()
+
+    def _look(self) -> None:
+        """Offer what fits the text as it is now."""
         text = self.prompt.text if self.prompt.document.line_count == 1 else ""
         if text != self._dismissed:
             self._dismissed = ""
         is_command = text.startswith("/") and len(text) <= _LONGEST_LINE and not self._dismissed
-        self._show(offers(text, self._choices) if is_command else [])
-
-    def _show(self, found: list[Offer]) -> None:
+        found = offers(text, self._choices) if is_command else []
         if found != self._offers:
             self._offers = found
             self.slash.show(found)
-        self.prompt.list_is_open = bool(found)
 
     def close_list(self) -> None:
         """Hide the list until the text changes."""
         self._dismissed = self.prompt.text
-        self._show([])
+        self._look()
 
-    @on(PromptArea.ListKey)
-    def _list_key(self, event: PromptArea.ListKey) -> None:
-        event.stop()
-        if event.key in ("up", "down"):
-            self.slash.step(-1 if event.key == "up" else 1)
-        elif event.key == "escape":
+    def _offers_key(self, key: str) -> bool:
+        self._look()  # the message about the last letter may still be on its way
+        if not self._offers:
+            return False
+        if key in ("up", "down"):
+            self.slash.step(-1 if key == "up" else 1)
+        elif key == "escape":
             self.close_list()
         else:
-            self._take(self.slash.cursor_key, run=event.key == "enter")
+            self._take(self.slash.cursor_key, run=key == "enter")
+        return True
 
     def on_row_list_chosen(self, event: RowList.Chosen) -> None:
         """A click takes the command."""
