@@ -58,7 +58,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def examine(args: argparse.Namespace) -> int:
     """Look at everything; one thing that fails does not stop the rest."""
     findings: list[Finding] = []
-    for check in (_versions, _environment, _settings, _folders, _templates, _chats, _models, _reply):
+    for check in (
+        _versions,
+        _environment,
+        _settings,
+        _folders,
+        _templates,
+        _chats,
+        _models,
+        _reply,
+        _kernels,
+    ):
         try:
             found = list(check(args))
         except ChatRWKVError as error:
@@ -189,3 +199,17 @@ def _reply(args: argparse.Namespace) -> Iterator[Finding]:
                     f"{model.name}: RWKV-{model.generation}, {model.device}, {model.dtype},"
                     f" {event.stats.decode_tok_s:.0f} tok/s",
                 )
+
+
+def _kernels(_: argparse.Namespace) -> Iterator[Finding]:
+    """What the reply before was computed with; nothing of CUDA where no CUDA device was used."""
+    from chatrwkv.engine import native_status
+
+    found = native_status()
+    if found.is_available:
+        yield Finding("native code", _OK, f"{found.isa}, {found.compiler}")
+    else:
+        reason = "It is being built; the torch path serves meanwhile." if found.is_building else found.why_not
+        yield Finding("native code", _OK, f"torch path. {reason}", found.log)
+    for line in found.cuda:
+        yield Finding("CUDA kernels", _OK, line)

@@ -142,6 +142,7 @@ def _prepare(device: _Device, place: torch.device, folder: Path) -> None:
         for way in (with_nvcc, with_nvrtc):
             try:
                 with torch.cuda.device(place):
+                    _make_context(place)
                     launch, made = way(folder, arch, announce)
                     usable, worst, failed = tested(launch, place)
             except KernelError as error:
@@ -162,6 +163,13 @@ def _prepare(device: _Device, place: torch.device, folder: Path) -> None:
     for problem in problems:
         _log.warning("CUDA kernels: %s", problem)
     device.decided.set()
+
+
+def _make_context(place: torch.device) -> None:
+    """Bind this thread to the device, as any operation on it does: the driver API needs it."""
+    import torch
+
+    torch.zeros(1, device=place)
 
 
 def tested(launch: Launch, place: torch.device) -> tuple[tuple[str, ...], float | None, list[str]]:

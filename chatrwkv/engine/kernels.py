@@ -15,9 +15,10 @@ import ctypes
 import logging
 import os
 import platform
+import sys
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,8 @@ class Status:
     self_test_error: float | None = None
     """Largest difference to the torch path over its tolerance; below 1 passes."""
     log: str = ""
+    cuda: tuple[str, ...] = ()
+    """One line for each CUDA device that was asked for kernels."""
 
 
 class Library:
@@ -233,7 +236,12 @@ _native = _Native()
 
 def status() -> Status:
     """Whether the native path is used, and why not."""
-    return _native.status
+    cuda = sys.modules.get("chatrwkv.engine.cuda_kernels")  # not imported for the sake of asking
+    return (
+        replace(_native.status, cuda=tuple(device.line for device in cuda.status()))
+        if cuda
+        else _native.status
+    )
 
 
 def library() -> Library | None:

@@ -20,7 +20,7 @@ from chatrwkv.errors import KernelBuildFailed
 from tests.cuda.compiling import ARCHITECTURES, compile_for, kernels_in
 from tests.cuda.conftest import cache_folder
 
-MOST_REGISTERS = 168  # of 128 threads: three blocks a processor at least
+MOST_REGISTERS = 176  # of 128 threads: two blocks a processor at least
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,7 @@ def machine(shim, monkeypatch, tmp_path):
     monkeypatch.setattr(kernels._native, "folder", tmp_path)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     monkeypatch.setattr(torch.cuda, "device", Anywhere)
+    monkeypatch.setattr(cuda_kernels, "_make_context", lambda _: None)
     self_tested = cuda_kernels.tested
     monkeypatch.setattr(cuda_kernels, "tested", lambda launch, _: self_tested(launch, torch.device("cpu")))
     monkeypatch.setattr(cuda_kernels, "with_nvcc", no_compiler("There is no nvcc."))
