@@ -57,6 +57,7 @@ class Workspace:
         self._vault = Vault(paths.states, settings.chat.state_budget_mb * 1_000_000)
         self._sessions: dict[ChatId, ChatSession] = {}
         self._history: list[str] | None = None
+        self._is_closed = False
         self._loading: tuple[ModelEntry, Job[ModelInfo]] | None = None
         self._around = Surroundings(
             store=store,
@@ -100,7 +101,10 @@ class Workspace:
         return made
 
     def close(self) -> None:
-        """Stop and save what is being written, then close everything but the engine."""
+        """Stop and save what is being written, then close everything but the engine; once is enough."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         for session in self._sessions.values():
             session.stop()
         for session in self._sessions.values():
@@ -113,8 +117,9 @@ class Workspace:
     # -- chats --------------------------------------------------------------------------------------------
 
     def chats(self, *, deleted: bool = False) -> list[ChatSummary]:
-        """All chats, the one used last first; or the deleted ones."""
-        return self._store.chats(deleted=deleted)
+        """All chats, the one used last first, or the deleted ones; none after `close`."""
+        # The interface draws once more while it ends, and must not fail at it.
+        return [] if self._is_closed else self._store.chats(deleted=deleted)
 
     def new_chat(self, title: str = "", *, template: str = "", system: str = "") -> ChatSession:
         """An empty chat."""
@@ -232,7 +237,8 @@ class Workspace:
         """
         conversation, snapshot = load_portable(Path(path), self.model)
         session = self.import_chat(conversation)
-        self._vault.put(snapshot, saved=lambda stored: self._store.link_snapshot(session.head, stored))
+        saved_at = session.head  # now: the file is written later, when the head may have moved on
+        self._vault.put(snapshot, saved=lambda stored: self._store.link_snapshot(saved_at, stored))
         return session
 
     def usage(self) -> VaultUsage:

@@ -88,9 +88,9 @@ def test_a_reply_grows_and_is_finished(store: Store):
     chat = new_chat(store)
     reply = new_node(chat.root, Role.ASSISTANT, "", status=NodeStatus.STREAMING)
     added(store, chat, reply)
-    store.update_text(reply.id, " Hel").result()
-    assert store.load(chat.id)[0].nodes[reply.id].text == " Hel"
-    done = replace(reply, text=" Hello", status=NodeStatus.COMPLETE, meta=META, tokens={"tok:2": (9, 8)})
+    store.update_text(reply.id, " Hi").result()
+    assert store.load(chat.id)[0].nodes[reply.id].text == " Hi"
+    done = replace(reply, text=" Hi there", status=NodeStatus.COMPLETE, meta=META, tokens={"tok:2": (9, 8)})
     store.finish_node(done).result()
     assert store.load(chat.id)[0].nodes[reply.id] == done
 

@@ -44,6 +44,8 @@ def test_a_closed_session_may_still_be_polled(desk: Desk):
     assert not chat.is_open_elsewhere
     assert not chat.poll()
     assert not reply.poll().is_running
+    assert desk.workspace.chats() == []
+    desk.workspace.close()
     chat.close()
     assert chat.path()[0].text == "one"
     desk.engine.close()
