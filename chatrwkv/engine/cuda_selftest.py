@@ -29,8 +29,7 @@ def self_test(launch: Launch, generation: str, device: torch.device) -> float:
     Raises:
         KernelMismatch: one is larger, or no number.
     """
-    with torch.random.fork_rng(devices=[]), torch.inference_mode():
-        torch.manual_seed(11)
+    with torch.inference_mode():
         if generation == "wkv4":
             worst = max(_channels(launch, dtype, device) for dtype in TYPES)
         else:
@@ -43,21 +42,35 @@ def self_test(launch: Launch, generation: str, device: torch.device) -> float:
     return worst
 
 
+class _Random:
+    """Repeatable numbers; the generator of the process belongs to others, on other threads."""
+
+    def __init__(self) -> None:
+        self._generator = torch.Generator().manual_seed(11)
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self._generator)
+
+    def uniform(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self._generator)
+
+
 def _real(like: Tensor) -> Tensor:
     return torch.arange(like.shape[1]) < torch.tensor(_LENGTHS)[:, None]
 
 
 def _heads(launch: Launch, generation: str, size: int, dtype: torch.dtype, device: torch.device) -> float:
+    random = _Random()
     shape = (len(_LENGTHS), max(_LENGTHS), _HEADS, size)
-    x = {name: torch.randn(shape).to(dtype) for name in "rkv"}
-    s = torch.randn(len(_LENGTHS), _HEADS, size, size)
+    x = {name: random.normal(*shape).to(dtype) for name in "rkv"}
+    s = random.normal(len(_LENGTHS), _HEADS, size, size)
     if generation == "wkv7":
-        kk = torch.nn.functional.normalize(torch.randn(shape), dim=-1)
-        x |= {"a": (-kk).to(dtype), "b": (kk * torch.rand(shape)).to(dtype)}
-        x["log_decay"] = -0.606531 * torch.rand(shape)
+        kk = torch.nn.functional.normalize(random.normal(*shape), dim=-1)
+        x |= {"a": (-kk).to(dtype), "b": (kk * random.uniform(*shape)).to(dtype)}
+        x["log_decay"] = -0.606531 * random.uniform(*shape)
     else:
-        x["u"] = torch.randn(_HEADS, size)
-        x["log_decay"] = -(2 * torch.randn(shape if generation == "wkv6" else shape[2:])).exp()
+        x["u"] = random.normal(_HEADS, size)
+        x["log_decay"] = -(2 * random.normal(*(shape if generation == "wkv6" else shape[2:]))).exp()
     end = s.clone().to(device)
     y = launch_heads(
         launch,
@@ -79,8 +92,9 @@ def _heads(launch: Launch, generation: str, size: int, dtype: torch.dtype, devic
 
 def _channels(launch: Launch, dtype: torch.dtype, device: torch.device) -> float:
     shape = (len(_LENGTHS), max(_LENGTHS), _CHANNELS)
-    x = {"k": torch.randn(shape).to(dtype), "v": torch.randn(shape).to(dtype)}
-    x |= {"w": -torch.randn(_CHANNELS).exp(), "u": torch.randn(_CHANNELS)}
+    random = _Random()
+    x = {name: random.normal(*shape).to(dtype) for name in "kv"}
+    x |= {"w": -random.normal(_CHANNELS).exp(), "u": random.normal(_CHANNELS)}
     start = torch.zeros(3, shape[0], _CHANNELS)
     start[2] = ops.NOTHING_4
     worst = 0.0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from chatrwkv.engine.build import Compiler
 
 ARCHITECTURES = ("75", "80", "89", "90", "120")
-TIME_LIMIT_S = 110
+TIME_LIMIT_S = 280
 _FLAGS = ("-cubin", "-std=c++17", "-O3", "-Werror=all-warnings", "-Xptxas=-v")
 _KERNEL = re.compile(
     r"Compiling entry function '(?P<name>\w+)' for 'sm_(?P<arch>\d+)a?'.*?"

@@ -143,8 +143,14 @@ def test_gradients_take_the_torch_path(monkeypatch):
     assert not recurrences._is_kernel_ready("wkv7", r.double(), log_decay, k, v, a, b, s)
 
 
-def test_scans_give_the_same_with_and_without_kernels(monkeypatch):
-    """Through the operators, whose form on the CPU is exact, with every way to say what is padding."""
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
+def test_scans_give_the_same_with_and_without_kernels(monkeypatch, mode):
+    """Through the operators, whose form on the CPU is exact, in the mode of the engine thread and others."""
+    with mode():
+        compare_scans(monkeypatch)
+
+
+def compare_scans(monkeypatch):
     real = torch.arange(4) < torch.tensor([3, 1])[:, None]
     for generation in ("wkv4", "wkv5", "wkv6", "wkv7"):
         args = list(arguments(generation, lengths=None))
@@ -166,9 +172,7 @@ def test_scans_give_the_same_with_and_without_kernels(monkeypatch):
 class OnCuda(torch.Tensor):
     """A CPU tensor that says it is on a GPU."""
 
-    @property
-    def is_cuda(self):
-        return True
+    is_cuda = True
 
 
 def test_importing_the_models_loads_no_kernels():
