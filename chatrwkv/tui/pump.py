@@ -14,14 +14,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chatrwkv.chat.replies import Mark
 from chatrwkv.tui.present import joined
 from chatrwkv.tui.widgets.status import percent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from chatrwkv.chat.replies import Reply, ReplyView
+    from chatrwkv.chat.replies import Mark, Reply, ReplyView
     from chatrwkv.chat.session import ChatSession
     from chatrwkv.tui.present import Presenter
     from chatrwkv.tui.widgets.message import MessageView
@@ -119,6 +118,8 @@ class StreamPump:
         if view is not None and view.is_ready and view.shown.is_streaming:
             writing = self._writing.get(reply.node_id)
             if writing is None or writing.view is not view:
+                from chatrwkv.chat.replies import Mark  # with the engine's types 30 ms, not needed to paint
+
                 writing = self._writing[reply.node_id] = _Writing(view, Mark())
             if not state.is_running or self._may_write():
                 await self._write(writing, state)

@@ -15,7 +15,6 @@ from chatrwkv.tui.screens.dialogs import EditDialog, PageDialog, TextDialog
 from chatrwkv.tui.screens.help import HelpDialog
 from chatrwkv.tui.screens.sampling import SamplingScreen
 from chatrwkv.tui.verbs_files import FILE_VERBS, file_choices
-from chatrwkv.tui.widgets.fence import code_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -198,6 +197,8 @@ async def copy(screen: ChatCore, argument: str) -> None:
     text = screen.presenter.node(session, node).text
     what = "the message"
     if argument.startswith("code"):
+        from chatrwkv.tui.widgets.fence import code_blocks
+
         blocks = code_blocks(text)
         if not blocks:
             raise BadValue("There is no code in this message.", hint="y copies the whole message.")

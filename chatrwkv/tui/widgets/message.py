@@ -14,7 +14,6 @@ from textual.widgets import Static
 
 from chatrwkv.text import Sanitiser, sanitise
 from chatrwkv.tui import keys, messages
-from chatrwkv.tui.widgets.fence import ReplyMarkdown
 from chatrwkv.tui.widgets.rows import cut_cells
 from chatrwkv.tui.widgets.thinking import Thoughts
 
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from textual import events
     from textual.app import ComposeResult, RenderResult
     from textual.binding import BindingType
+
+    from chatrwkv.tui.widgets.fence import ReplyMarkdown
 
 # A pasted book is a click away, not in the way; wrapping 1 MB takes seconds.
 _FOLD_CHARS, _FOLD_LINES, _SHOWN_CHARS = 3_000, 40, 1_200
@@ -125,6 +126,9 @@ class MessageView(Vertical, can_focus=True):
         self._markdown: ReplyMarkdown | None = None
         self._plain = Static("", classes="plain", markup=False)
         if shown.is_reply and (shown.is_streaming or len(shown.text) <= _LONGEST_MARKDOWN):
+            # The Markdown parser takes 50 ms to import; the first screen has no reply to show.
+            from chatrwkv.tui.widgets.fence import ReplyMarkdown
+
             self._markdown = ReplyMarkdown()
             self._markdown.is_streaming = shown.is_streaming
 

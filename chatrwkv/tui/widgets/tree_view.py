@@ -37,6 +37,7 @@ class TreeView(RowList):
     def __init__(self) -> None:
         super().__init__(widget_id="tree-rows")
         self._conversation: Conversation | None = None
+        self._tree_rows = TreeRows()
 
     def show(self, conversation: Conversation | None, label_of: Callable[[Node], str]) -> None:
         """Draw the tree.
@@ -51,8 +52,7 @@ class TreeView(RowList):
         if conversation is None:
             self.set_rows([])
             return
-        on_path = {node.id for node in conversation.path()}
-        rows = tree_rows(conversation, on_path, label_of)
+        rows = self._tree_rows.of(conversation, label_of)
         key = conversation.head if not self.has_focus or self.cursor_key not in conversation.nodes else ""
         self.set_rows(rows or [Row("", ((" nothing said yet", "muted"),))], key=key)
 
@@ -62,23 +62,36 @@ class TreeView(RowList):
             self.post_message(self.Walked(self.cursor_key, step))
 
 
-def tree_rows(conversation: Conversation, on_path: set[str], label_of: Callable[[Node], str]) -> list[Row]:
-    """The rows from the root down; the root itself only when it has a text."""
-    rows: list[Row] = []
-    root = conversation.nodes[conversation.root]
-    first = conversation.children.get(root.id, ())
-    # (node, what its children's lines begin with, its own branch sign, place among siblings)
-    todo: list[tuple[str, str, str, int]] = []
-    if root.text.strip():
-        rows.append(_row(root, label_of(root), "", is_on=True, place=0))
-    todo.extend(reversed(_branches(first, "")))
-    while todo:
-        node_id, indent, sign, place = todo.pop()
-        node = conversation.nodes[node_id]
-        rows.append(_row(node, label_of(node), indent + sign, is_on=node_id in on_path, place=place))
-        below = indent + {"├─": "│ ", "└─": "  ", "": ""}[sign]
-        todo.extend(reversed(_branches(conversation.children.get(node_id, ()), below)))
-    return rows
+class TreeRows:
+    """Makes the rows of a tree and remembers them: of ten thousand only a few change at a time."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, tuple[object, Row]] = {}
+
+    def of(self, conversation: Conversation, label_of: Callable[[Node], str]) -> list[Row]:
+        """The rows from the root down; the root itself only when it has a text."""
+        on_path = {node.id for node in conversation.path()}
+        root = conversation.nodes[conversation.root]
+        rows: list[Row] = []
+        if root.text.strip():
+            rows.append(_row(root, label_of(root), "", is_on=True, place=0))
+        # (node, what its children's lines begin with, its own branch sign, place among siblings)
+        todo = _branches(conversation.children.get(root.id, ()), "")[::-1]
+        fresh: dict[str, tuple[object, Row]] = {}
+        while todo:
+            node_id, indent, sign, place = todo.pop()
+            node = conversation.nodes[node_id]
+            shape = (id(node), indent, sign, place, node_id in on_path)
+            known = self._made.get(node_id)
+            if known is None or known[0] != shape:
+                row = _row(node, label_of(node), indent + sign, is_on=node_id in on_path, place=place)
+                known = (shape, row)
+            fresh[node_id] = known
+            rows.append(known[1])
+            below = indent + {"├─": "│ ", "└─": "  ", "": ""}[sign]
+            todo.extend(_branches(conversation.children.get(node_id, ()), below)[::-1])
+        self._made = fresh
+        return rows
 
 
 def _branches(children: tuple[str, ...], indent: str) -> list[tuple[str, str, str, int]]:
