@@ -37,24 +37,22 @@ class Case:
     generation: Generation
     make: Callable[..., dict[str, Tensor]]
     reference: Any
-    n_graded: int = 40
-    """Tokens that gradients are taken over: more than a chunk of `ops`, or few where those are not new."""
+    borrows: bool = False
+    """Its recurrence is that of another case, where all sizes and cuts are tried."""
 
 
 _v2 = partial(checkpoints.rwkv23, is_v2=True)
 CASES = {
-    "1": Case(Generation.V1, checkpoints.rwkv1, Reference1, 9),
-    "1 tiny_att": Case(
-        Generation.V1, partial(checkpoints.rwkv1, tiny_heads=2, has_copy=False), Reference1, 9
-    ),
-    "2": Case(Generation.V2, partial(_v2, one_mix=True), Reference23),
-    "2 HeadQK": Case(Generation.V2, partial(_v2, one_mix=True, copy_width=24), Reference23),
-    "2 new": Case(Generation.V2, partial(_v2, ffn_pre=True, copy_width=24), Reference23),
-    "3": Case(Generation.V3, checkpoints.rwkv23, Reference23),
-    "3 ffnPre": Case(Generation.V3, partial(checkpoints.rwkv23, ffn_pre=True), Reference23),
+    "1": Case(Generation.V1, checkpoints.rwkv1, Reference1),
+    "1 tiny_att": Case(Generation.V1, partial(checkpoints.rwkv1, tiny_heads=2, has_copy=False), Reference1),
+    "2": Case(Generation.V2, partial(_v2, one_mix=True), Reference23, borrows=True),
+    "2 HeadQK": Case(Generation.V2, partial(_v2, one_mix=True, copy_width=24), Reference23, borrows=True),
+    "2 new": Case(Generation.V2, partial(_v2, ffn_pre=True, copy_width=24), Reference23, borrows=True),
+    "3": Case(Generation.V3, checkpoints.rwkv23, Reference23, borrows=True),
+    "3 ffnPre": Case(Generation.V3, partial(checkpoints.rwkv23, ffn_pre=True), Reference23, borrows=True),
     "4": Case(Generation.V4, checkpoints.rwkv4, Reference4),
-    "4a": Case(Generation.V4A, checkpoints.rwkv4a, Reference4a),
-    "4b": Case(Generation.V4B, checkpoints.rwkv4b, Reference4b),
+    "4a": Case(Generation.V4A, checkpoints.rwkv4a, Reference4a, borrows=True),
+    "4b": Case(Generation.V4B, checkpoints.rwkv4b, Reference4b, borrows=True),
     "5.0": Case(Generation.V5_0, partial(checkpoints.rwkv5, minor=0), Reference5),
     "5.0 time_first": Case(
         Generation.V5_0, partial(checkpoints.rwkv5, minor=0, has_time_first=True), Reference5
@@ -63,10 +61,12 @@ CASES = {
     "5.2": Case(Generation.V5_2, checkpoints.rwkv5, Reference5),
     "6": Case(Generation.V6, checkpoints.rwkv6, Reference6),
     "7": Case(Generation.V7, checkpoints.rwkv7, Reference7),
-    "7a": Case(Generation.V7A, checkpoints.rwkv7a, Reference8, 9),
-    "7b": Case(Generation.V7B, checkpoints.rwkv7b, Reference8, 9),
-    "8-rc00": Case(Generation.V8RC, checkpoints.rwkv8, Reference8, 9),
-    "8-rc00-hybrid": Case(Generation.V8RC_HYBRID, partial(checkpoints.rwkv8, is_hybrid=True), Reference8, 9),
+    "7a": Case(Generation.V7A, checkpoints.rwkv7a, Reference8, borrows=True),
+    "7b": Case(Generation.V7B, checkpoints.rwkv7b, Reference8, borrows=True),
+    "8-rc00": Case(Generation.V8RC, checkpoints.rwkv8, Reference8, borrows=True),
+    "8-rc00-hybrid": Case(
+        Generation.V8RC_HYBRID, partial(checkpoints.rwkv8, is_hybrid=True), Reference8, borrows=True
+    ),
 }
 
 

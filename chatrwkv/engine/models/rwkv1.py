@@ -187,7 +187,7 @@ def _tiny(reader: TensorReader, C: int) -> TinyAtt1 | None:
         return None
     d = reader.columns("out.weight", C)
     # the attribute of the pickled module; the training script never used more than one
-    told = float(reader.take("n_head", 1)) if reader.has("n_head") else 1.0
+    told = float(reader.take("n_head", 1).detach()) if reader.has("n_head") else 1.0
     n_head = next((n for n in range(1, d + 1) if n == told and d % n == 0), 0)
     if not n_head:
         raise ModelFormatError(
