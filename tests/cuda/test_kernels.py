@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 def machine(shim, monkeypatch, tmp_path):
     """A machine with one GPU, whose compilers and driver are the test's."""
     shim.shim_backwards(0)
+    monkeypatch.delenv("CHATRWKV_NATIVE", raising=False)
     monkeypatch.setattr(cuda_kernels, "_devices", {})
     monkeypatch.setattr(kernels._native, "folder", tmp_path)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))

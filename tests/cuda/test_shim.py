@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,6 +199,19 @@ def test_wkv4_of_ragged_rows_and_every_type_is_right(library, dtype, lengths):
 def test_wkv4_survives_large_keys(library):
     """exp(300) is beyond float32; the float64 reference still holds it."""
     check_channels(library, 1, 40, 20, size=100.0)
+
+
+@pytest.mark.parametrize(("arguments", "code"), [([], 0), (["too far"], -signal.SIGSEGV)])
+def test_kernels_read_nothing_beyond_their_inputs(shim, arguments, code):
+    """What is read ahead behind the last token is not used, but on a GPU the address may not exist."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.cuda.fenced", shim._name, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert (done.returncode, done.stdout) == (code, "" if code else "fenced"), done.stderr
 
 
 def test_refused_calls_launch_nothing(shim):
