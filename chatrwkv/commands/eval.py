@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatrwkv.commands.output import add_config, add_json, narrate, print_fields, print_json
+from chatrwkv.commands.placement import DTYPES, add_placement, placement_flags
 from chatrwkv.errors import BadValue
+from chatrwkv.paths import Paths
 
 if TYPE_CHECKING:
     import argparse
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 _BAR_CELLS = 40
 _NATIVE_WAIT_S = 300.0  # a first build takes 35 s on a slow core, and more beside other work
-_DTYPES = ("fp32", "bf16", "fp16", "int8", "int4")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,10 +35,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a text, or .jsonl with texts or questions")
     parser.add_argument("-m", "--model", metavar="MODEL", help="name or path of the model")
     parser.add_argument(
-        "--against", choices=_DTYPES, help="compare with the same model in this precision: KL and top-1"
+        "--against", choices=DTYPES[1:], help="compare with the same model in this precision: KL and top-1"
     )
-    parser.add_argument("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--dtype", choices=("auto", *_DTYPES), help="precision of the weights")
+    add_placement(parser)
     add_json(parser, "print one JSON object")
     add_config(parser)
     parser.set_defaults(handler=evaluate)
@@ -51,10 +51,9 @@ def evaluate(args: argparse.Namespace) -> int:
     file = Path(args.file).expanduser()
     if not file.is_file():
         raise BadValue(f"There is no file {file}.", hint="Give a text or a .jsonl file.")
-    flags = {"model.default": args.model, "model.device": args.device, "model.dtype": args.dtype}
+    flags = {"model.default": args.model, **placement_flags(args)}
     settings = settings_of(args, flags)
-    if settings.model.dtype in ("int8", "int4") or args.against in ("int8", "int4"):
-        _prepare_native()
+    _settle_native()
     with engine_with_model(settings) as (engine, _):
         job = engine.call(_task(file, args.against))
         result = _watched(job, file.name)
@@ -65,14 +64,12 @@ def evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
-def _prepare_native() -> None:
-    """Wait for the native library, without which a torch model would serve in bf16 and be measured instead.
+def _settle_native() -> None:
+    """Wait until it is decided whether there is native code.
 
-    Raises:
-        BadValue: it cannot be had here.
+    A model that changes over while it is measured would be two.
     """
     from chatrwkv.engine import kernels
-    from chatrwkv.paths import Paths
 
     ready = threading.Event()
     kernels.prepare(Paths.default().cache_dir)
@@ -83,12 +80,21 @@ def _prepare_native() -> None:
     while kernels.status().is_building and waited < _NATIVE_WAIT_S:
         waited += 0.2
         ready.wait(0.2)
-    if kernels.library() is not None:
-        return
-    raise BadValue(
-        f"int8 and int4 need the native library: {kernels.status().why_not}",
-        hint="`chatrwkv doctor` tells more; bf16 and fp32 work without it.",
-    )
+
+
+def _check_served(loaded: LoadedModel) -> None:
+    """A model that waits for native code serves int8 and int4 in bf16.
+
+    Raises:
+        BadValue: it does, so that something else would be measured.
+    """
+    from chatrwkv.engine import kernels
+
+    if loaded.dtype in ("int8", "int4") and not getattr(loaded.model, "is_native", True):
+        raise BadValue(
+            f"{loaded.dtype} of RWKV-7 on the CPU needs the native library: {kernels.status().why_not}",
+            hint="`chatrwkv doctor` tells more; bf16 and fp32 work without it.",
+        )
 
 
 def _task(
@@ -103,10 +109,12 @@ def _task(
         from chatrwkv.engine.tasks.evaluate import evaluate as measure
         from chatrwkv.engine.tasks.examples import read_examples
 
+        _check_served(loaded)
         reference = None
         if against is not None:
             progress(0, 0, f"loading {loaded.name} in {against}")
             reference = load_model(loaded.path, device=loaded.device, dtype=against, cancelled=cancelled)
+            _check_served(reference)
         total, done = max(1, file.stat().st_size), 0
 
         def read(n_bytes: int) -> None:
@@ -157,7 +165,7 @@ def _show(args: argparse.Namespace, result: Evaluation) -> None:
 def _fields(result: Evaluation) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "model": result.model,
-        "precision": f"{result.dtype} on {result.device}",
+        "precision": f"{result.dtype} on {result.device}{' (native code)' if result.is_native else ''}",
         "time": f"{result.seconds:.1f} s",
     }
     if result.n_tokens:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatrwkv.commands.output import add_config, add_json, print_fields, print_rows
+from chatrwkv.commands.placement import add_placement, placement_flags, plan_fields
 from chatrwkv.commands.settings import settings_of
 from chatrwkv.errors import ModelNotFound
 from chatrwkv.paths import Paths, bundled_models
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from chatrwkv.chat.catalog import Catalog, ModelEntry
     from chatrwkv.config import Settings
+    from chatrwkv.engine.checkpoint import Checkpoint
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     info_parser.add_argument(
         "model", metavar="MODEL", nargs="?", help="name or path; default: the one `run` would use"
     )
+    add_placement(info_parser)
     add_json(info_parser)
     add_config(info_parser)
     info_parser.set_defaults(handler=info)
@@ -87,8 +90,10 @@ def info(args: argparse.Namespace) -> int:
     from chatrwkv.engine.checkpoint import open_checkpoint
     from chatrwkv.engine.options import read_options, shown, with_options
 
-    entry = model_entry(settings_of(args, {"model.default": args.model}))
-    checkpoint = open_checkpoint(_weights_file(entry.path))
+    placement = placement_flags(args)
+    settings = settings_of(args, {"model.default": args.model, **placement})
+    entry = model_entry(settings)
+    checkpoint = open_checkpoint(weights_file(entry.path))
     spec = detect(checkpoint.shapes, checkpoint.fingerprint, checkpoint.dtype)
     options = read_options(checkpoint.path, spec)
     spec = with_options(spec, options)
@@ -112,6 +117,7 @@ def info(args: argparse.Namespace) -> int:
     fields["options"] = (
         chosen if args.json else ", ".join(f"{name} {value}" for name, value in chosen.items())
     )
+    fields |= _sizes(args, checkpoint, spec.n_layer, settings if any(placement.values()) else None)
     card = entry.path / "CARD.md"
     if entry.path.is_dir() and card.is_file():
         fields["card"] = str(card)
@@ -119,7 +125,29 @@ def info(args: argparse.Namespace) -> int:
     return 0
 
 
-def _weights_file(path: Path) -> Path:
+def _sizes(
+    args: argparse.Namespace, checkpoint: Checkpoint, n_layer: int, settings: Settings | None
+) -> dict[str, Any]:
+    """Memory in every precision, and the plan of the settings if one is asked for."""
+    from chatrwkv.engine.plan import BYTES, plain_plan
+
+    sizes = {kind: plain_plan("cpu", kind, n_layer).memory(checkpoint.shapes)["cpu"] for kind in BYTES}
+    text = ", ".join(f"{kind} {format_bytes(n)}" for kind, n in sizes.items())
+    fields: dict[str, Any] = {"memory": sizes if args.json else text}
+    if settings is not None:
+        plan = plan_fields(checkpoint.path, settings, in_bytes=args.json)
+        memory = ", ".join(f"{name} {size}" for name, size in plan["memory"].items())
+        fields["plan"] = plan["layers"] if args.json else "; ".join(plan["layers"])
+        fields["memory_of_the_plan"] = plan["memory"] if args.json else memory
+    return fields
+
+
+def weights_file(path: Path) -> Path:
+    """The one file of weights in a folder, or the file itself.
+
+    Raises:
+        ModelNotFound: there is none, or several.
+    """
     if not path.is_dir():
         return path
     for pattern in ("model.safetensors", "*.safetensors", "*.pth"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chatrwkv.commands.placement import add_placement, placement_flags
 from chatrwkv.errors import BadValue
 
 if TYPE_CHECKING:
@@ -63,12 +64,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     escape = parser.add_mutually_exclusive_group()
     escape.add_argument("--safe", action="store_true", help="remove escape sequences in a pipe, too")
     escape.add_argument("--raw", action="store_true", help="keep escape sequences on a terminal, too")
-    parser.add_argument("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument(
-        "--dtype",
-        choices=("auto", "fp32", "bf16", "fp16", "int8", "int4"),
-        help="precision of the weights",
-    )
+    add_placement(parser)
     parser.add_argument("--config", metavar="FILE", help="read this settings file instead of your own")
     parser.set_defaults(handler=run)
 
@@ -144,7 +140,7 @@ def _checked(args: argparse.Namespace) -> _Task:
     from chatrwkv.engine import peek_state
     from chatrwkv.paths import Paths, bundled_prompts
 
-    flags = {"model.default": args.model, "model.device": args.device, "model.dtype": args.dtype}
+    flags = {"model.default": args.model, **placement_flags(args)}
     settings = settings_of(args, flags)
     if not 1 <= args.replies <= 256:
         raise BadValue(f"-n is {args.replies}; it must be between 1 and 256.", hint="Ask for fewer replies.")

@@ -6,7 +6,10 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from chatrwkv.commands.output import narrate
+from chatrwkv.commands.placement import plan_lines
 from chatrwkv.engine import Done, EngineThread, Failed, Progress, prepare_native
+from chatrwkv.engine.plan import is_strategy
 from chatrwkv.paths import Paths
 from chatrwkv.text import cut, sanitise_name
 
@@ -24,9 +27,12 @@ def engine_with_model(settings: Settings) -> Iterator[tuple[EngineThread, ModelI
     Raises:
         ModelError: it is not there or cannot be loaded.
     """
-    from chatrwkv.commands.models import model_entry
+    from chatrwkv.commands.models import model_entry, weights_file
 
     entry = model_entry(settings)
+    if is_strategy(settings.model.device):
+        for line in plan_lines(weights_file(entry.path), settings):
+            narrate(line)
     prepare_native(Paths.default().cache_dir)
     engine = EngineThread()
     engine.start()

@@ -10,13 +10,14 @@ _chatrwkv() {
     case "$at $prev" in
         "chatrwkv run --dtype") COMPREPLY=($(compgen -W "auto fp32 bf16 fp16 int8 int4" -- "$cur")); return ;;
         "chatrwkv chats export -f" | "chatrwkv chats export --format") COMPREPLY=($(compgen -W "md json txt" -- "$cur")); return ;;
+        "chatrwkv models info --dtype") COMPREPLY=($(compgen -W "auto fp32 bf16 fp16 int8 int4" -- "$cur")); return ;;
         "chatrwkv eval --against") COMPREPLY=($(compgen -W "fp32 bf16 fp16 int8 int4" -- "$cur")); return ;;
         "chatrwkv eval --dtype") COMPREPLY=($(compgen -W "auto fp32 bf16 fp16 int8 int4" -- "$cur")); return ;;
-        "chatrwkv -m" | "chatrwkv --model" | "chatrwkv --chat" | "chatrwkv --state" | "chatrwkv --prompt" | "chatrwkv --config" | "chatrwkv run -m" | "chatrwkv run --model" | "chatrwkv run -s" | "chatrwkv run --system" | "chatrwkv run -t" | "chatrwkv run --template" | "chatrwkv run --think" | "chatrwkv run -n" | "chatrwkv run --replies" | "chatrwkv run --max-tokens" | "chatrwkv run --seed" | "chatrwkv run --temp" | "chatrwkv run --top-p" | "chatrwkv run --top-k" | "chatrwkv run --top-a" | "chatrwkv run --min-p" | "chatrwkv run --presence" | "chatrwkv run --frequency" | "chatrwkv run --decay" | "chatrwkv run --load-state" | "chatrwkv run --save-state" | "chatrwkv run --device" | "chatrwkv run --config" | "chatrwkv chats export -o" | "chatrwkv chats export --output" | "chatrwkv models list --config" | "chatrwkv models info --config" | "chatrwkv eval -m" | "chatrwkv eval --model" | "chatrwkv eval --device" | "chatrwkv eval --config" | "chatrwkv config show --config" | "chatrwkv config check --config" | "chatrwkv doctor --config") return ;;
+        "chatrwkv -m" | "chatrwkv --model" | "chatrwkv --chat" | "chatrwkv --state" | "chatrwkv --prompt" | "chatrwkv --config" | "chatrwkv run -m" | "chatrwkv run --model" | "chatrwkv run -s" | "chatrwkv run --system" | "chatrwkv run -t" | "chatrwkv run --template" | "chatrwkv run --think" | "chatrwkv run -n" | "chatrwkv run --replies" | "chatrwkv run --max-tokens" | "chatrwkv run --seed" | "chatrwkv run --temp" | "chatrwkv run --top-p" | "chatrwkv run --top-k" | "chatrwkv run --top-a" | "chatrwkv run --min-p" | "chatrwkv run --presence" | "chatrwkv run --frequency" | "chatrwkv run --decay" | "chatrwkv run --load-state" | "chatrwkv run --save-state" | "chatrwkv run --device" | "chatrwkv run --gpu-layers" | "chatrwkv run --strategy" | "chatrwkv run --config" | "chatrwkv chats export -o" | "chatrwkv chats export --output" | "chatrwkv models list --config" | "chatrwkv models info --device" | "chatrwkv models info --gpu-layers" | "chatrwkv models info --strategy" | "chatrwkv models info --config" | "chatrwkv eval -m" | "chatrwkv eval --model" | "chatrwkv eval --device" | "chatrwkv eval --gpu-layers" | "chatrwkv eval --strategy" | "chatrwkv eval --config" | "chatrwkv config show --config" | "chatrwkv config check --config" | "chatrwkv doctor --config") return ;;
     esac
     case "$at" in
         "chatrwkv") words="run chats states models prompts eval config paths doctor completion -h --help -m --model -c --continue --chat --state --prompt --config --offline --version" ;;
-        "chatrwkv run") words="-h --help -m --model -s --system -t --template --think -n --replies --max-tokens --seed --temp --top-p --top-k --top-a --min-p --presence --frequency --decay --load-state --save-state --json --no-stream --safe --raw --device --dtype --config" ;;
+        "chatrwkv run") words="-h --help -m --model -s --system -t --template --think -n --replies --max-tokens --seed --temp --top-p --top-k --top-a --min-p --presence --frequency --decay --load-state --save-state --json --no-stream --safe --raw --device --dtype --gpu-layers --strategy --config" ;;
         "chatrwkv chats") words="list show export import rename delete restore -h --help" ;;
         "chatrwkv chats list") words="-h --help --deleted --json" ;;
         "chatrwkv chats show") words="-h --help --json" ;;
@@ -31,12 +32,12 @@ _chatrwkv() {
         "chatrwkv states verify") words="-h --help" ;;
         "chatrwkv models") words="list info -h --help" ;;
         "chatrwkv models list") words="-h --help --json --config" ;;
-        "chatrwkv models info") words="-h --help --json --config" ;;
+        "chatrwkv models info") words="-h --help --device --dtype --gpu-layers --strategy --json --config" ;;
         "chatrwkv prompts") words="list show check -h --help" ;;
         "chatrwkv prompts list") words="-h --help --json" ;;
         "chatrwkv prompts show") words="-h --help --json" ;;
         "chatrwkv prompts check") words="-h --help" ;;
-        "chatrwkv eval") words="-h --help -m --model --against --device --dtype --json --config" ;;
+        "chatrwkv eval") words="-h --help -m --model --against --device --dtype --gpu-layers --strategy --json --config" ;;
         "chatrwkv config") words="show check path -h --help" ;;
         "chatrwkv config show") words="-h --help --json --config" ;;
         "chatrwkv config check") words="-h --help --config" ;;

@@ -35,7 +35,7 @@ _chatrwkv() {
 }
 
 _chatrwkv_run() {
-    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '(-m --model)'{-m,--model}'[name or path of the model]:model:_files' '(-s --system)'{-s,--system}'[system text, or the tools of a function call]:text:' '(-t --template)'{-t,--template}'[prompt template, by name or .toml file]:name:' '--think[thinking mode (chatrwkv prompts show NAME lists them)]:mode:' '(-n --replies)'{-n,--replies}'[this many replies, made together]:n:' '--max-tokens[stop after this many tokens]:n:' '--seed[make the reply repeatable; reply i of -n uses seed + i]:n:' '--temp[0 is greedy]:x:' '--top-p[keep the likeliest tokens of this mass; 1 is off]:x:' '--top-k[keep this many tokens; 0 is off]:n:' '--top-a[drop p < A * p_max ** 2; 0 is off]:x:' '--min-p[drop p < P * p_max; 0 is off]:x:' '--presence[penalty of tokens that occurred]:x:' '--frequency[penalty for each time they did]:x:' '--decay[factor on the counts of --frequency per token]:x:' '--load-state[go on from a saved state]:file:_files' '--save-state[save the state after the reply; replaces the file]:file:_files' '--json[print one JSON object a reply]' '--no-stream[print the reply when it is complete]' '--safe[remove escape sequences in a pipe, too]' '--raw[keep escape sequences on a terminal, too]' '--device[auto, cpu, cuda or cuda,N]:device:' '--dtype[precision of the weights]:auto|fp32|bf16|fp16|int8|int4:(auto fp32 bf16 fp16 int8 int4)' '--config[read this settings file instead of your own]:file:_files' '*:prompt:'
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '(-m --model)'{-m,--model}'[name or path of the model]:model:_files' '(-s --system)'{-s,--system}'[system text, or the tools of a function call]:text:' '(-t --template)'{-t,--template}'[prompt template, by name or .toml file]:name:' '--think[thinking mode (chatrwkv prompts show NAME lists them)]:mode:' '(-n --replies)'{-n,--replies}'[this many replies, made together]:n:' '--max-tokens[stop after this many tokens]:n:' '--seed[make the reply repeatable; reply i of -n uses seed + i]:n:' '--temp[0 is greedy]:x:' '--top-p[keep the likeliest tokens of this mass; 1 is off]:x:' '--top-k[keep this many tokens; 0 is off]:n:' '--top-a[drop p < A * p_max ** 2; 0 is off]:x:' '--min-p[drop p < P * p_max; 0 is off]:x:' '--presence[penalty of tokens that occurred]:x:' '--frequency[penalty for each time they did]:x:' '--decay[factor on the counts of --frequency per token]:x:' '--load-state[go on from a saved state]:file:_files' '--save-state[save the state after the reply; replaces the file]:file:_files' '--json[print one JSON object a reply]' '--no-stream[print the reply when it is complete]' '--safe[remove escape sequences in a pipe, too]' '--raw[keep escape sequences on a terminal, too]' '--device[auto, cpu, cuda, cuda,N or mps]:device:' '--dtype[precision of the weights]:auto|fp32|bf16|fp16|int8|int4:(auto fp32 bf16 fp16 int8 int4)' '--gpu-layers[this many layers on the GPU, the rest on the CPU]:n:' '--strategy[which layers go where, such as "cuda fp16 *10 -> cpu fp32"]:text:' '--config[read this settings file instead of your own]:file:_files' '*:prompt:'
 }
 
 _chatrwkv_chats() {
@@ -146,7 +146,7 @@ _chatrwkv_models_list() {
 }
 
 _chatrwkv_models_info() {
-    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--json[print JSON]' '--config[read this settings file instead of your own]:file:_files' '*:model:_files'
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--device[auto, cpu, cuda, cuda,N or mps]:device:' '--dtype[precision of the weights]:auto|fp32|bf16|fp16|int8|int4:(auto fp32 bf16 fp16 int8 int4)' '--gpu-layers[this many layers on the GPU, the rest on the CPU]:n:' '--strategy[which layers go where, such as "cuda fp16 *10 -> cpu fp32"]:text:' '--json[print JSON]' '--config[read this settings file instead of your own]:file:_files' '*:model:_files'
 }
 
 _chatrwkv_prompts() {
@@ -181,7 +181,7 @@ _chatrwkv_prompts_check() {
 }
 
 _chatrwkv_eval() {
-    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '(-m --model)'{-m,--model}'[name or path of the model]:model:_files' '--against[compare with the same model in this precision, KL and top-1]:fp32|bf16|fp16|int8|int4:(fp32 bf16 fp16 int8 int4)' '--device[auto, cpu, cuda, cuda,N or mps]:device:' '--dtype[precision of the weights]:auto|fp32|bf16|fp16|int8|int4:(auto fp32 bf16 fp16 int8 int4)' '--json[print one JSON object]' '--config[read this settings file instead of your own]:file:_files' '*:file:_files'
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '(-m --model)'{-m,--model}'[name or path of the model]:model:_files' '--against[compare with the same model in this precision, KL and top-1]:fp32|bf16|fp16|int8|int4:(fp32 bf16 fp16 int8 int4)' '--device[auto, cpu, cuda, cuda,N or mps]:device:' '--dtype[precision of the weights]:auto|fp32|bf16|fp16|int8|int4:(auto fp32 bf16 fp16 int8 int4)' '--gpu-layers[this many layers on the GPU, the rest on the CPU]:n:' '--strategy[which layers go where, such as "cuda fp16 *10 -> cpu fp32"]:text:' '--json[print one JSON object]' '--config[read this settings file instead of your own]:file:_files' '*:file:_files'
 }
 
 _chatrwkv_config() {

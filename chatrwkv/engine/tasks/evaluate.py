@@ -91,6 +91,8 @@ class Evaluation:
     model: str
     device: str
     dtype: str
+    is_native: bool
+    """Whether it ran on the native path."""
     n_documents: int
     n_tokens: int
     n_bytes: int
@@ -329,6 +331,7 @@ def _result(loaded: LoadedModel, reference: LoadedModel | None, sums: _Sums, sec
         model=loaded.name,
         device=loaded.device,
         dtype=loaded.dtype,
+        is_native=hasattr(loaded.model, "engine") or bool(getattr(loaded.model, "is_native", False)),
         n_documents=sums.n_documents,
         n_tokens=sums.n_tokens,
         n_bytes=sums.n_bytes,

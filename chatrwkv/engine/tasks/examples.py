@@ -81,7 +81,7 @@ def _lines(file: TextIO, name: str) -> Iterator[Example]:
         if not line.strip():
             continue
         try:
-            yield _example(json.loads(line))
+            yield parse(json.loads(line))
         except (ValueError, RecursionError) as error:
             raise BadValue(
                 f"Line {number} of {name} cannot be used: {error}.",
@@ -89,7 +89,8 @@ def _lines(file: TextIO, name: str) -> Iterator[Example]:
             ) from error
 
 
-def _example(row: Any) -> Example:
+def parse(row: Any) -> Example:
+    """One line of a file, decoded."""
     if not isinstance(row, dict):
         raise ValueError("it is no JSON object")  # noqa: TRY004 -- told by line in `_lines`
     if isinstance(row.get("text"), str) and row["text"]:
