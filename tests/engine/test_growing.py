@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from chatrwkv.engine.model import load_model
+from chatrwkv.engine.model import _family, load_model
 from chatrwkv.engine.options import default_options
 from chatrwkv.engine.state import Scratch, Snapshot, State
 from chatrwkv.engine.statefile import load_state, save_state
@@ -207,3 +208,25 @@ def test_a_number_of_heads_that_cannot_be_is_refused(told):
     tensors["blocks.0.attn.tiny_att.n_head"] = torch.tensor([told])
     with pytest.raises(ModelFormatError, match=r"tiny_att\.n_head"):
         model_from(tensors)
+
+
+def test_the_tables_of_7b_are_never_all_there_twice(monkeypatch):
+    """They are half of the file: loading would need 1.6 GB more than the check of free memory asks for."""
+    from chatrwkv.engine.models.rwkv8 import Table
+
+    made = checkpoints.rwkv7b(Size(4, 32, 16, 50))
+    spec = spec_of(made)
+    rows = [weakref.ref(made[f"blocks.{i}.qkv.v_emb.weight"].untyped_storage()) for i in range(4)]
+    alive = []
+    plain = Table.folded
+
+    def folded(self, emb):
+        alive.append(sum(ref() is not None for ref in rows))
+        return plain(self, emb)
+
+    monkeypatch.setattr(Table, "folded", folded)
+    _family(spec.generation)(spec, made)
+    assert not made
+    assert alive[0] == 4
+    assert alive == sorted(alive, reverse=True)
+    assert alive[-1] == 1
