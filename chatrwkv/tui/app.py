@@ -75,6 +75,7 @@ class ChatApp(App[int]):
         self.model_load: Followed | None = None
         self.side_task: Followed | None = None
         self.model_problem = ""
+        self.opening_failed: ChatRWKVError | None = None
         self._watch = watch
         self._workspace: Workspace | None = None
         self.leaving = False
@@ -124,6 +125,7 @@ class ChatApp(App[int]):
             self._workspace = Workspace.open(self.paths, self.options.settings, self.engine)
             session = self._first_chat()
         except ChatRWKVError as error:
+            self.opening_failed = error
             self.chat_screen.say_error(error)
             return
         await self.chat_screen.begin(session)
@@ -260,13 +262,14 @@ class ChatApp(App[int]):
         """`^r`, `alt+←`, `esc`: short, as in the footer."""
         return keys.display(binding)
 
-    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """The palette: every command of the table."""
         if isinstance(screen, ChatScreen):
             for command in COMMANDS:
                 title = f"{command.name[0].upper()}{command.name[1:]}"
                 run = _runner(screen, command.name, needs_argument=command.needs_argument)
-                yield SystemCommand(title, command.help, run)
+                key = keys.named(command.key)
+                yield SystemCommand(title, f"{command.help}  {key}" if key else command.help, run)
         yield SystemCommand("Screenshot", "Save a picture of the screen as SVG", self.deliver_screenshot)
 
     async def action_help(self) -> None:

@@ -71,11 +71,6 @@ COMMANDS: tuple[Command, ...] = (
 _BY_NAME = {command.name: command for command in COMMANDS}
 
 
-def command_named(name: str) -> Command | None:
-    """The command called `name`, if there is one."""
-    return _BY_NAME.get(name)
-
-
 @dataclass(frozen=True, slots=True)
 class Typed:
     """What a line in the prompt means."""

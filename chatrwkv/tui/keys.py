@@ -137,6 +137,7 @@ EDIT = (
 EVERY = (*APP, *CHAT, *PROMPT, *MESSAGE, *ROWS, *CHATS, *TREE, *DIALOG, *LINK, *EDIT)
 """Every binding; ids are unique."""
 
+_BY_ID = {binding.id: binding for binding in EVERY}
 _SIGNS = {
     "left": "←", "right": "→", "up": "↑", "down": "↓", "enter": "enter", "escape": "esc", "slash": "/",
     "pageup": "pgup", "pagedown": "pgdn", "delete": "del", "plus": "+",
@@ -153,6 +154,11 @@ def display(binding: Binding) -> str:
         modifiers.remove("ctrl")
         sign = f"^{sign}"
     return "+".join([*modifiers, sign])
+
+
+def named(name: str) -> str:
+    """The key of the binding with this id, as it is shown; empty for none."""
+    return display(_BY_ID[name]) if name in _BY_ID else ""
 
 
 def selected_text(screen: Screen[object]) -> str:

@@ -37,18 +37,3 @@ class OpenLink(Message):
     """A link in a reply was clicked; nothing is opened before the user has seen where it leads."""
 
     url: str
-
-
-@dataclass
-class OlderWanted(Message):
-    """The transcript was scrolled to its upper or lower edge."""
-
-    step: int
-
-
-@dataclass
-class RunCommand(Message):
-    """Run a command of the table, as if it had been typed."""
-
-    name: str
-    argument: str = ""

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,7 +29,7 @@ _RESTORE = (
     b"\x1b[<u\x1b[?7h\x1b[?1049l\x1b[0m\x1b[?25h"
 )
 
-SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGINT") if hasattr(signal, name))
 
 
 class SignalWatch:
@@ -39,7 +39,7 @@ class SignalWatch:
         self._quit: Callable[[int], None] = lambda _: None
         self._save: Callable[[], None] = lambda: None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._before: dict[signal.Signals, object] = {}
+        self._before: dict[signal.Signals, Any] = {}
         self._terminal = _terminal_attributes()
         self._left = threading.Event()
         self.code = 0
@@ -63,7 +63,7 @@ class SignalWatch:
         """The app has left; the old handlers are back and the watchdog sleeps."""
         self._left.set()
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type] # it came from signal.signal
+            signal.signal(number, handler)
         self._before.clear()
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
@@ -91,17 +91,20 @@ class SignalWatch:
         os._exit(self.code)
 
 
-def _terminal_attributes() -> list[object] | None:
+def _terminal_attributes() -> list[Any] | None:
     try:
         import termios
-
-        return termios.tcgetattr(sys.__stdin__.fileno()) if sys.__stdin__ else None
-    except (ImportError, OSError, ValueError, termios.error):
+    except ImportError:  # Windows, where Textual gives the console back itself
         return None
+    with contextlib.suppress(OSError, ValueError, AttributeError, termios.error):
+        return termios.tcgetattr(sys.__stdin__.fileno())  # type: ignore[union-attr] # None is suppressed
+    return None
 
 
-def restore_terminal(attributes: list[object] | None) -> None:
+def restore_terminal(attributes: list[Any] | None) -> None:
     """Leave the alternate screen and give echo and the cursor back, whatever state the app is in."""
+    if attributes is None:
+        return
     import termios
 
     # Not blocking: a terminal that is gone or does not read must not keep us.
@@ -109,7 +112,6 @@ def restore_terminal(attributes: list[object] | None) -> None:
         terminal = os.open("/dev/tty", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
         with contextlib.suppress(OSError):
             os.write(terminal, _RESTORE)
-        if attributes is not None:
-            with contextlib.suppress(OSError, termios.error):
-                termios.tcsetattr(terminal, termios.TCSANOW, attributes)  # type: ignore[arg-type] # as tcgetattr gave it
+        with contextlib.suppress(OSError, termios.error):
+            termios.tcsetattr(terminal, termios.TCSANOW, attributes)
         os.close(terminal)

@@ -114,6 +114,30 @@ async def test_tab_walks_through_the_parts(tmp_path: Path):
         assert seen == ["ChatRows", "MessageView", "TreeView", "PromptArea"]
 
 
+async def test_a_panel_that_was_closed_stays_closed_after_a_restart(tmp_path: Path):
+    async with running(tmp_path) as app:
+        await app.press("ctrl+t")
+        await app.until(lambda: "Sampling" not in app.text())
+    async with running(tmp_path) as app:
+        assert "Sampling" not in app.text()
+        assert "Today" in app.text()
+
+
+async def test_selected_text_is_copied_with_ctrl_c(tmp_path: Path):
+    """The first ctrl+c copies what is selected; it must not stop, ask or leave."""
+    async with running(tmp_path, "one two three") as app:
+        await app.send("hi")
+        y = next(i for i, line in enumerate(app.text().splitlines()) if "▎one two" in line)
+        x = app.text().splitlines()[y].index("one two")
+        await app.pilot.mouse_down(offset=(x, y))
+        await app.pilot.hover(offset=(x + 6, y))
+        await app.pilot.mouse_up(offset=(x + 6, y))
+        await app.press("ctrl+c")
+        await app.until(lambda: app.app.clipboard.startswith("one tw"))
+        assert app.app.is_running
+        assert "again leaves" not in app.text()
+
+
 async def test_the_tree_is_walked_and_enter_goes_there(tmp_path: Path):
     """Any node of the chat is two keys away."""
     async with running(tmp_path, model=FakeModel(end_rate=24)) as app:

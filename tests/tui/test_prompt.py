@@ -149,10 +149,10 @@ async def test_enter_in_the_list_runs_what_is_under_the_cursor(tmp_path: Path):
 async def test_an_unknown_command_is_not_sent_as_a_message(tmp_path: Path):
     """A mistyped command must not become a question to the model."""
     async with running(tmp_path) as app:
-        await app.type("/retyr 4")
+        await app.type("/retryy 4")
         await app.press("enter")
-        await app.until(lambda: "There is no command /retyr" in app.text())
-        await app.until(lambda: app.screen.prompt.text == "/retyr 4")
+        await app.until(lambda: "There is no command /retryy" in app.text())
+        await app.until(lambda: app.screen.prompt.text == "/retryy 4")
         assert not app.session.path()
 
 

@@ -228,3 +228,69 @@ async def test_a_first_message_from_the_command_line_is_sent(tmp_path: Path):
     async with running(tmp_path, FOX, first_message="from outside") as app:
         await app.until(lambda: app.screen.session and app.answers() == ["from outside", FOX.strip()])
         await app.quiet()
+
+
+async def test_switching_to_a_reply_that_streams_shows_all_of_it(tmp_path: Path):
+    """A view made in the middle of a reply begins with what was said before."""
+    gate = Gate()
+    async with running(tmp_path, model=FakeModel(before=gate)) as app:
+        await app.type("hi")
+        await app.press("enter")
+        gate.allow(10)
+        await app.until(lambda: gate.n_passed == 10)
+        await app.press("escape")
+        gate.allow(2)
+        await app.quiet()
+        await app.type("/retry 2")
+        await app.press("enter")
+        gate.allow(30)
+        await app.until(
+            lambda: (
+                len(app.session.replies) == 2 and gate.waiting and app.session.replies[1].view.n_tokens > 5
+            )
+        )
+        await app.press("alt+right")
+        await app.sees("‹ 3/3 ›")
+        words = app.session.replies[1].view.text.strip()
+        await app.sees(words[:12])
+        await app.press("escape")
+        gate.open()
+        await app.quiet()
+        assert (
+            app.session.path()[-1].text.strip()[:20] in app.text().replace("  ", " ") or words in app.text()
+        )
+
+
+async def test_reading_a_long_prompt_shows_how_far_it_is(tmp_path: Path):
+    """What takes time says so, with numbers, in the title and where the reply will stand."""
+    from textual import events
+
+    gate = Gate()
+    async with running(tmp_path, model=FakeModel(end_rate=50, before=gate)) as app:
+        app.app.post_message(events.Paste("fox " * 3000))
+        await app.pilot.pause()
+        await app.press("enter")
+        await app.until(lambda: len(app.views) == 2)
+        gate.allow(3)
+        await app.until(lambda: app.session.replies and app.session.replies[0].view.prefill[0] > 0)
+        await app.sees("reading ")
+        done, total = app.session.replies[0].view.prefill
+        assert done < total
+        assert f"/{total:,} tokens" in app.text()
+        assert "%" in app.text().splitlines()[0]
+        gate.open()
+        await app.quiet()
+
+
+async def test_chats_that_cannot_be_opened_say_why_and_keep_the_text(tmp_path: Path):
+    """A data folder that is a file: one sentence, typing goes on, leaving works."""
+    (tmp_path / "chats.db").mkdir()
+    async with running(tmp_path, wait=False) as app:
+        await app.until(lambda: app.app.opening_failed is not None)
+        await app.until(lambda: app.screen.notice.display)
+        await app.type("hello")
+        await app.press("enter")
+        await app.until(lambda: app.screen.prompt.text == "hello")
+        assert app.screen.notice.display
+        await app.press("ctrl+q")
+        await app.until(lambda: app.app.leaving)

@@ -66,6 +66,7 @@ class ChatCore(ChatFrame):
         )
         self.prompt.send_key = self.app.options.settings.interface.send_key
         self.prompt.set_history(self.workspace.history())
+        self.recall_panels({name: self.app.memory.get(f"panel-{name}") for name in ("chats", "side")})
         await self.show_chat(session)
         self.run_worker(self.pump.run(), name="pump")
         if self._waiting_to_send:
@@ -229,6 +230,19 @@ class ChatCore(ChatFrame):
         """What went wrong and the next step."""
         self.say(str(error), is_problem=True)
 
+    def _say_why_closed(self) -> bool:
+        """Say again why the chats could not be opened, if so."""
+        if self.app.opening_failed is not None:
+            self.say_error(self.app.opening_failed)
+        return self.app.opening_failed is not None
+
+    def open_panel(self, name: str, *, is_open: bool | None = None) -> bool:
+        """Open or close a part, and remember it unless it only lay over the page."""
+        shows = super().open_panel(name, is_open=is_open)
+        if not self.has_overlay:
+            self.app.memory.update(**{f"panel-{name}": "open" if shows else "closed"})
+        return shows
+
     def action_command(self, name: str, argument: str = "") -> None:
         """Do a command of the table."""
         self.run_worker(self.run_command(name, argument), name=name)
@@ -240,8 +254,9 @@ class ChatCore(ChatFrame):
 
     async def run_command(self, name: str, argument: str = "") -> None:
         """Do one command; what goes wrong is said, and nothing is lost."""
-        if self.session is None:
-            self.say("The chats are being opened; try again in a moment.")
+        if self.session is None and name != "quit":
+            if not self._say_why_closed():
+                self.say("The chats are being opened; try again in a moment.")
             return
         self.unsay()
         try:
@@ -280,6 +295,8 @@ class ChatCore(ChatFrame):
                 f"There is no command /{name}; / lists all, and // begins a message with a slash.",
                 is_problem=True,
             )
+        elif self.session is None and self._say_why_closed():
+            self.prompt.give_back(event.text)
         elif self.session is None:
             self._waiting_to_send = event.text
             self.say("The chats are being opened; it is sent in a moment.")

@@ -135,6 +135,13 @@ class ChatFrame(Screen[None]):
         self.arrange_panels()
         return bool(self._wants[name])
 
+    def recall_panels(self, remembered: Mapping[str, str]) -> None:
+        """Close what was closed last time; what was opened follows the width again."""
+        for name, how in remembered.items():
+            if how == "closed":
+                self._wants[name] = False
+        self.arrange_panels()
+
     def close_overlays(self) -> None:
         """Take away what lies over the page."""
         for name in ("chats", "side"):

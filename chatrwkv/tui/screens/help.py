@@ -47,7 +47,10 @@ def help_page(screen: Screen[Any]) -> Content:
     lines += [Content(""), _heading("Keys everywhere")]
     lines += [_line(_keys(screen, binding), binding.tooltip) for binding in others]
     lines += [Content(""), _heading("Commands"), _line("/", "lists them; tab completes, esc closes the list")]
-    lines += [_line(f"/{c.name} {c.arguments}", c.help) for c in COMMANDS]
+    for command in COMMANDS:
+        key = keys.named(command.key)
+        words = f"{command.help} ({key})" if key else command.help
+        lines.append(_line(f"/{command.name} {command.arguments}", words))
     lines += [Content(""), _heading("As in ChatRWKV")]
     lines += [
         _line("+", "another reply"),
