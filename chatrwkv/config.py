@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 _ENV_PREFIX = "CHATRWKV_"
 # Handled by paths.py, before any settings exist, by the engine and by tests.
-_ENV_RESERVED = frozenset(
-    {"CHATRWKV_CONFIG", "CHATRWKV_DATA_DIR", "CHATRWKV_NATIVE", "CHATRWKV_TEST_MODELS"}
-)
+_ENV_RESERVED = frozenset({"CHATRWKV_CONFIG", "CHATRWKV_DATA_DIR", "CHATRWKV_NATIVE", "CHATRWKV_TEST_MODELS"})
 _LARGEST_FILE = 1_000_000
 
 
@@ -33,7 +31,7 @@ class ModelSettings:
     default: str = ""
     """Name or path; empty is the last one used, or the built-in model."""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:N or mps."""
+    """auto, cpu, cuda, cuda:N, mps, or a strategy such as "cuda fp16 *10 -> cpu fp32"."""
     dtype: str = "auto"
     """auto, fp32, bf16, fp16, int8 or int4."""
     folders: tuple[str, ...] = ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -295,3 +297,23 @@ def test_every_family_with_a_scale_can_be_split():
         family = loading._family(generation)
         assert not family.RESCALES or family.BLOCKS is not None
     assert spec_of(checkpoints.rwkv4(SIZE)).n_layer == 4
+
+
+@with_blocks
+def test_everything_a_layer_needs_is_moved_to_its_device(name, monkeypatch):
+    """On `meta`, torch computes nothing but refuses what mixes devices, as a GPU would."""
+    meta = torch.device("meta")
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # it does not know meta
+    monkeypatch.setattr(
+        split_module, "_device", lambda place: meta if place == "cuda" else torch.device(place)
+    )
+    parts = pretended(model_of(name, SIZE), "cuda fp32 *2+")
+    weights = parts.weights
+    layers = (*(split_module.moved(layer, meta) for layer in weights.layers[:2]), *weights.layers[2:])
+    parts.weights = replace(weights, layers=layers, emb=weights.emb.to(meta))  # ids cannot come back from it
+    scratch = parts.blank().thaw()
+    scratch.append(parts.blank().thaw())
+    logits = parts.scan([ids_of(40), ids_of(9)], scratch)
+    assert isinstance(logits, torch.Tensor)
+    assert (logits.device.type, tuple(logits.shape)) == ("meta", (2, 50))
+    assert {tensor.device.type for tensor in scratch.tensors.values()} == {"meta"}
