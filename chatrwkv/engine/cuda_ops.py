@@ -11,6 +11,7 @@ Not differentiable: `recurrences` takes `ops` where gradients are wanted.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -21,6 +22,7 @@ from chatrwkv.errors import DeviceLost
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
     from chatrwkv.cuda.abi import Call
 
@@ -138,6 +140,14 @@ def launch_channels(
     return y
 
 
+def _launcher(generation: str, x: torch.Tensor) -> Launch | None:
+    return cuda_kernels.launcher(x.device, generation) if x.is_cuda else None
+
+
+def _current(device: torch.device) -> AbstractContextManager[object]:
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
 def _keep(x: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor | None:
     """(B, T), False for padding."""
     if lengths is None:
@@ -185,10 +195,10 @@ def _heads(
     all_tensors = {**tensors, "s": s} | ({} if lengths is None else {"lengths": lengths})
     _check(generation, all_tensors, {name: fixed.get(name, tuple(r.shape)) for name in all_tensors})
     _check_state(generation, "s", s)
-    launch = cuda_kernels.launcher(r.device, generation) if r.is_cuda else None
+    launch = _launcher(generation, r)
     if launch is None:
         return _heads_by_ops(tensors, s, lengths)
-    with torch.cuda.device(r.device):
+    with _current(r.device):
         return launch_heads(launch, generation, tensors, s, lengths)
 
 
@@ -259,9 +269,9 @@ def wkv4(
     tensors = {**vectors, "sums": sums} | ({} if lengths is None else {"lengths": lengths})
     _check("wkv4", tensors, {name: fixed.get(name, tuple(k.shape)) for name in tensors})
     _check_state("wkv4", "sums", sums)
-    launch = cuda_kernels.launcher(k.device, "wkv4") if k.is_cuda else None
+    launch = _launcher("wkv4", k)
     if launch is not None:
-        with torch.cuda.device(k.device):
+        with _current(k.device):
             return launch_channels(launch, vectors, sums, lengths, log_eps)
     if not k.numel():
         return torch.empty_like(k, memory_format=torch.contiguous_format)

@@ -57,7 +57,7 @@ def error(found, wanted):
 def test_kernels_with_heads_follow_float64(launch, gpu, generation, dtype, B, T, H, N):
     x = heads(generation, B, T, H, N, dtype)
     s = x.pop("state")
-    end = s.to(gpu)
+    end = s.clone().to(gpu)
     y = launch_heads(launch, generation, {name: t.to(gpu) for name, t in x.items()}, end, None)
     z = {name: tensor.double() for name, tensor in x.items()}
     decay = z["log_decay"].expand(z["r"].shape)
@@ -77,7 +77,7 @@ def test_wkv4_follows_float64(launch, gpu, dtype, B, T, C):
     x |= {"w": -torch.randn(C, generator=g).exp(), "u": torch.randn(C, generator=g)}
     start = torch.zeros(3, B, C)
     start[2] = ops.NOTHING_4
-    sums = start.to(gpu)
+    sums = start.clone().to(gpu)
     y = launch_channels(launch, {name: t.to(gpu) for name, t in x.items()}, sums, None, None)
     z = {name: tensor.double() for name, tensor in x.items()}
     aa, bb, pp = start.double().unbind()

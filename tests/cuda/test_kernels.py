@@ -9,9 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from chatrwkv.engine import cuda_kernels, kernels, recurrences
+from chatrwkv.engine import cuda_kernels, cuda_ops, kernels, recurrences
 from chatrwkv.engine.cuda_kernels import CudaStatus
+from chatrwkv.engine.model import _family
+from chatrwkv.engine.spec import detect
+from chatrwkv.engine.state import Scratch
+from chatrwkv.engine.weights import prepare
 from chatrwkv.errors import KernelBuildFailed
+from tests.checkpoints import Size, rwkv4, rwkv5, rwkv6, rwkv7
 from tests.cuda.test_ops import arguments, launch_of
 
 GPU = torch.device("cuda", 0)
@@ -168,6 +173,32 @@ def compare_scans(monkeypatch):
         torch.testing.assert_close(found[real], want[real], rtol=1e-5, atol=1e-5)
         for x, y in zip(ends, found_ends, strict=True):
             torch.testing.assert_close(y, x, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", [rwkv4, rwkv5, rwkv6, rwkv7], ids=lambda make: make.__name__)
+def test_models_that_use_kernels_give_the_same(shim, monkeypatch, make):
+    """Ragged rows through whole models: the kernel's state must be the one the next token reads."""
+    shim.shim_backwards(0)
+    used = set()
+
+    def launch(generation, *rest):
+        used.add(generation)
+        return launch_of(shim)(generation, *rest)
+
+    tensors = make(Size(2, 128, 64, 50))
+    spec = detect({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    rows = [[(7 * i + row) % 50 for i in range(n)] for row, n in enumerate((40, 1, 18))]
+    logits = []
+    for is_ready in (False, True):
+        monkeypatch.setattr(recurrences, "_is_kernel_ready", lambda *_, ready=is_ready: ready)
+        monkeypatch.setattr(cuda_ops, "_launcher", lambda *_: launch)
+        prepared = {n: prepare(n, t, torch.device("cpu"), torch.float32) for n, t in tensors.items()}
+        model = _family(spec.generation)(spec, prepared)
+        scratch = Scratch(model.blank_rows(3))
+        model.scan(rows, scratch)
+        logits.append(model.step([1, 2, 3], scratch))
+        assert used == ({make.__name__.replace("r", "", 1)} if is_ready else set())
+    torch.testing.assert_close(logits[1], logits[0], rtol=1e-4, atol=1e-4)
 
 
 class OnCuda(torch.Tensor):
