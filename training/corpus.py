@@ -216,13 +216,13 @@ def refused_questions(folder: Path | None) -> list[str]:
     return found
 
 
-def voice(folder: Path) -> list[Document]:
+def voice(folder: Path, banned: frozenset[str]) -> list[Document]:
     """Small talk in one voice, without the replies that contradict this model."""
     found = sources.dialogues(folder / "chat" / f"{VOICE}.jsonl.xz")
     return [
         conversation("voice", d.turns)
         for d in found
-        if not _NOT_OURS.search(d.turns[0][1] + " " + d.turns[1][1])
+        if allowed(d.turns, banned) and not _NOT_OURS.search(d.turns[0][1] + " " + d.turns[1][1])
     ]
 
 
@@ -272,7 +272,7 @@ def vocabulary_texts(folder: Path | None) -> Iterator[str]:
         return
     banned = banned_questions()
     groups = [
-        voice(folder) * 4,
+        voice(folder, banned) * 4,
         prose(folder, "fairytales") * 2,
         rng.sample(prose(folder, "books_easy"), 3000),
     ]

@@ -150,7 +150,7 @@ def read_sources(
         return found
     for name in names:
         if name == "voice":
-            found[name] = corpus.voice(folder)
+            found[name] = corpus.voice(folder, banned)
         elif name in {"fairytales", "books_easy"}:
             found[name] = corpus.prose(folder, name)
         elif name != "own":

@@ -121,6 +121,18 @@ def test_no_user_turn_of_the_own_text_is_a_held_out_prompt():
                 assert library.normalise(text.removeprefix("User:")) not in banned
 
 
+@pytest.mark.parametrize("name", ["voice", "self_dialogue"])
+def test_public_dialogues_with_a_held_out_prompt_are_left_out(tmp_path, name):
+    """A held-out wording may stand in a public source by chance."""
+    file = corpus.VOICE if name == "voice" else name
+    (tmp_path / "chat").mkdir()
+    rows = [[["user", ask], ["assistant", "All right."]] for ask in ("Is it late?", "Howdy, little machine!")]
+    with lzma.open(tmp_path / "chat" / f"{file}.jsonl.xz", "wt") as lines:
+        lines.writelines(json.dumps({"turns": turns}) + "\n" for turns in rows)
+    found = data.read_sources(tmp_path, [name], corpus.banned_questions())[name]
+    assert [d.pieces[0][1] for d in found] == ["User: Is it late?\n\n"]
+
+
 def test_held_out_wordings_never_train():
     """The test set by source is chosen by a hash, so that it stays the same when text is added."""
     held = {sources.normalise(d.pieces[0][1]) for d in corpus.own_held_out()} - {"user"}
