@@ -6,16 +6,14 @@ from training import card, evaluate, folders
 from training.chatting import Answer, builtin_template, segments
 
 
-def prompt(**changes):
-    values = {
-        "id": "x1",
-        "kind": "fact",
-        "turns": (("user", "What is 2+3?"),),
-        "wanted": (r"\b(5|five)\b",),
-        "unwanted": (r"\bsix\b",),
-        "max_words": 6,
-    }
-    return evaluate.Prompt(**(values | changes))
+PROMPT = evaluate.Prompt(
+    id="x1",
+    kind="fact",
+    turns=(("user", "What is 2+3?"),),
+    wanted=(r"\b(5|five)\b",),
+    unwanted=(r"\bsix\b",),
+    max_words=6,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +28,7 @@ def prompt(**changes):
 )
 def test_a_reply_passes_only_if_right_alone_short_and_ended(text, ended, passed):
     """A grader that cannot fail measures nothing."""
-    assert prompt().passes(Answer(text, ended)) is passed
+    assert PROMPT.passes(Answer(text, ended)) is passed
 
 
 def test_sixty_prompts_are_there_half_of_them_held_out():
