@@ -5,7 +5,6 @@ import pytest
 from training import card, evaluate, folders
 from training.chatting import Answer, builtin_template, segments
 
-
 PROMPT = evaluate.Prompt(
     id="x1",
     kind="fact",
