@@ -10,19 +10,13 @@ if TYPE_CHECKING:
     from chatrwkv.commands.grammar import Argument, Command
 
 BEGIN, END = "<!-- cli -->", "<!-- /cli -->"
-_INLINE = 3  # a command with more options gets a table for them
+_INLINE = 3  # a command with more options shows none of them
 
 
 def markdown(root: Command) -> str:
-    """A table of all commands, then the options of the two that have many."""
+    """A table of all commands; `--help` tells their options."""
     rows = [f"| `{_cell(_usage(command))}` | {_cell(command.help)} |" for command in _leaves(root)]
-    blocks = ["\n".join(["| command | |", "|---|---|", *rows])]
-    for command in (root, *root.children):
-        if len(_own(command)) > _INLINE:
-            options = [f"| `{_cell(_flags(option))}` | {_cell(option.help)} |" for option in _own(command)]
-            head = f"| option of `{' '.join(command.words)}` | |"
-            blocks.append("\n".join([head, "|---|---|", *options]))
-    return "\n\n".join(blocks) + "\n"
+    return "\n".join(["| command | |", "|---|---|", *rows]) + "\n"
 
 
 def _leaves(command: Command) -> Iterator[Command]:
