@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 TIME_LIMIT_S = 300.0  # the CPU library takes 10 to 20 s on two quiet cores
+X86_64_BASELINE = "-march=x86-64"
 _VERSION_LIMIT_S = 20.0  # zig unpacks its libc++ on its first call
 _BELIEVE_FAILURE_S = 24 * 3600.0
 _LOCK_POLL_S = 0.1
@@ -229,9 +230,12 @@ def _compile(recipe: Recipe, compiler: Compiler, part: Path, until: float) -> No
 def _ninja_file(recipe: Recipe, compiler: Compiler) -> str:
     shared = "-dynamiclib" if sys.platform == "darwin" else "-shared"
     command = _escaped(shlex.join(compiler.command))
+    # zig takes this CPU for its target unless told otherwise, and has its own name for the least one
+    is_zig = compiler.command[-2:] == ("ziglang", "c++")
+    flags = ["-mcpu=baseline" if is_zig and f == X86_64_BASELINE else f for f in recipe.flags]
     lines = [
         "rule cc",
-        f"  command = {command} {_escaped(shlex.join(recipe.flags))} $own -c $in -o $out",
+        f"  command = {command} {_escaped(shlex.join(flags))} $own -c $in -o $out",
         "rule link",
         f"  command = {command} {shared} $in {_escaped(shlex.join(recipe.link_flags))} -o $out",
     ]

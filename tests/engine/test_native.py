@@ -294,7 +294,7 @@ def test_threads_change_while_it_runs(best):
         found, expected = native.step([i], a), meant.step([i], b)
     assert_close(a, b, found, expected, 1e-4)
     assert native.engine.n_threads == 3
-    assert native.engine.stats().tokens == 5
+    assert native.engine.stats().passes == 5
 
 
 def test_two_engines_share_one_set_of_weights(best):

@@ -256,3 +256,14 @@ def test_one_compiler_under_two_names_is_tried_once(tmp_path):
     (tmp_path / "path" / "c++").symlink_to(real.command[0])
     versions = [c.version for c in build.find_compilers({"PATH": str(tmp_path / "path") + ":/bin"})]
     assert versions.count("gnu 12") == 1
+
+
+def test_no_compiler_may_take_this_cpu_for_the_least_one(tmp_path, thing, cache):
+    """zig builds for the CPU it runs on: such a library would crash on an older one that shares the home."""
+    flags = ("-O2", build.X86_64_BASELINE)
+    recipe_ = Recipe("thing", thing.units, thing.headers, flags)
+    plain = fake_compiler(tmp_path / "bin", WORKS)
+    assert "-march=x86-64" in build._ninja_file(recipe_, plain)
+    zig = Compiler(("python", "-m", "ziglang", "c++"), "clang version 20")
+    assert "-mcpu=baseline" in build._ninja_file(recipe_, zig)
+    assert "-march" not in build._ninja_file(recipe_, zig)

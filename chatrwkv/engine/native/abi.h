@@ -68,8 +68,7 @@ typedef struct {
 } rwkv7_state;
 
 typedef struct {
-    int64_t tokens, blocks, slow_tokens, one_thread_tokens;  // of the pool since it was made
-    double best_token_s;
+    int64_t passes, alone, probes;  // alone: by the caller only, though there are more threads
 } rwkv_pool_stats;
 
 RWKV_EXPORT int32_t rwkv_abi(void);

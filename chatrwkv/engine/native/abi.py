@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, Structure, c_char_p, c_double, c_float, c_int32, c_int64, c_void_p
+from ctypes import POINTER, Structure, c_char_p, c_float, c_int32, c_int64, c_void_p
 from enum import IntEnum
 
 ABI_VERSION = 1
@@ -94,11 +94,9 @@ class PoolStats(Structure):
     """rwkv_pool_stats."""
 
     _fields_ = (
-        ("tokens", c_int64),
-        ("blocks", c_int64),
-        ("slow_tokens", c_int64),
-        ("one_thread_tokens", c_int64),
-        ("best_token_s", c_double),
+        ("passes", c_int64),
+        ("alone", c_int64),
+        ("probes", c_int64),
     )
 
 

@@ -73,7 +73,7 @@ void rwkv_engine_threads(void* engine, int32_t n_threads) { static_cast<Engine*>
 
 void rwkv_engine_stats(void* engine, rwkv_pool_stats* out) {
     const Pool& pool = static_cast<Engine*>(engine)->pool;
-    *out = {pool.tokens, pool.blocks, pool.slow_tokens, pool.one_thread_tokens, pool.best_token_s};
+    *out = {pool.passes, pool.alone, pool.probes};
 }
 
 int64_t rwkv_packed_bytes(int32_t format, int32_t rows, int32_t cols) {
@@ -124,11 +124,12 @@ int32_t rwkv7_forward(void* engine, const rwkv7_model* model, const rwkv7_state*
     Engine& e = *static_cast<Engine*>(engine);
     int64_t n_tokens = 0;
     for (int b = 0; b < n_rows; b++) n_tokens += lengths[b];
-    e.pool.token_begins();
+    const int kind = n_tokens <= e.kernels.narrow_tokens ? static_cast<int>(n_tokens) : 0;
+    e.pool.pass_begins(kind);
     e.tuner.token_begins(e.prefetch, n_tokens);
     const int error = forward7(e, *model, *state, n_rows, lengths, ids, n_logits, logits);
     e.tuner.token_ends(e.prefetch);
-    if (n_tokens <= e.kernels.narrow_tokens) e.pool.token_ends(n_tokens);
+    e.pool.pass_ends(kind, kind ? 1.0 : static_cast<double>(n_tokens));
     return error;
 }
 

@@ -7,9 +7,10 @@ namespace {
 
 constexpr int kSpins = 2000;             // about 20 microseconds of pauses
 constexpr double kYieldS = 0.0005;       // then yields, for as long as a sampler takes
-constexpr int kSlowTokens = 3;           // in a row, before the pool falls to one thread
-constexpr double kSlow = 3.0;            // times the best
-constexpr double kFirstPauseS = 0.25, kLongestPauseS = 4.0;
+constexpr int kWindow = 8;               // passes, the first of which is not counted: it wakes threads
+constexpr double kWindowS = 0.05;        // or that long, for large models
+constexpr int kFirstWait = 4, kLongestWait = 128;  // windows between two probes; at 128 they cost 0.4 %
+constexpr double kBetter = 0.95, kWorse = 1.5;
 constexpr uint64_t kMask20 = (1u << 20) - 1;
 
 inline void pause() {
@@ -47,8 +48,7 @@ void Pool::set_threads(int n) {
     }
     n_threads_ = n < n_started_ ? n : n_started_;
     n_active_.store(n_threads_);
-    kind_ = -1;  // other threads, other best
-    pause_s_ = 0.0;
+    for (Watch& watch : watches_) watch = Watch();
 }
 
 void* Pool::enter(void* argument) {
@@ -71,7 +71,6 @@ void Pool::take_blocks(int worker) {
 
 void Pool::run(int n_blocks, Work work, void* context) {
     if (n_blocks <= 0) return;
-    blocks += n_blocks;
     if (n_blocks == 1 || n_active_.load(std::memory_order_relaxed) == 1) {
         for (int i = 0; i < n_blocks; i++) work(context, i, 0);
         return;
@@ -127,39 +126,37 @@ void Pool::live(int index) {
     }
 }
 
-void Pool::token_begins() {
+void Pool::pass_begins(int kind) {
+    Watch& watch = watches_[kind];
+    const int way = watch.is_probing ? 1 - watch.way : watch.way;
+    n_active_.store(way == 0 ? n_threads_ : 1);
+    passes++;
+    if (way == 1) alone++;
     began_s_ = now_s();
-    if (n_active_.load() < n_threads_ && began_s_ >= retry_at_s_) {
-        n_active_.store(n_threads_);
-        n_slow_ = kSlowTokens - 1;  // one slow token is enough to fall back again
-    }
 }
 
-void Pool::token_ends(int64_t kind) {
-    const double took = now_s() - began_s_;
-    tokens++;
-    if (kind != kind_) {  // one row more or less: other best
-        kind_ = kind;
-        best_token_s = took;
-        n_slow_ = 0;
+void Pool::pass_ends(int kind, double size) {
+    Watch& watch = watches_[kind];
+    if (n_threads_ == 1) return;
+    if (watch.n++ > 0) watch.sum_s += (now_s() - began_s_) / size;
+    if (watch.n < 2 || (watch.n <= kWindow && watch.sum_s * size < kWindowS)) return;
+    const double mean = watch.sum_s / (watch.n - 1);
+    watch.sum_s = 0.0;
+    watch.n = 0;
+    if (watch.is_probing) {
+        watch.is_probing = false;
+        watch.mean_s[1 - watch.way] = mean;
+        const bool is_better = mean < kBetter * watch.mean_s[watch.way];
+        if (is_better) watch.way = 1 - watch.way;
+        watch.wait = is_better || !watch.wait ? kFirstWait : watch.wait * 2 < kLongestWait ? watch.wait * 2 : kLongestWait;
+        watch.until_probe = watch.wait;
         return;
     }
-    if (n_active_.load() < n_threads_) {
-        one_thread_tokens++;
-        return;
-    }
-    best_token_s *= 1.001;  // a clock that sinks, a cache that strangers take: the best is forgotten slowly
-    if (took < best_token_s) best_token_s = took;
-    if (took <= kSlow * best_token_s) {
-        n_slow_ = 0;
-        pause_s_ *= 0.9;
-        return;
-    }
-    slow_tokens++;
-    if (n_threads_ > 1 && ++n_slow_ >= kSlowTokens) {
-        pause_s_ = pause_s_ < kFirstPauseS ? kFirstPauseS : pause_s_ * 2 < kLongestPauseS ? pause_s_ * 2 : kLongestPauseS;
-        retry_at_s_ = now_s() + pause_s_;
-        n_slow_ = 0;
-        n_active_.store(1);
+    const double before = watch.mean_s[watch.way];
+    watch.mean_s[watch.way] = mean;
+    const bool is_worse = before > 0.0 && mean > kWorse * before && watch.until_probe < watch.wait;
+    if (--watch.until_probe <= 0 || is_worse) {
+        watch.is_probing = true;
+        probes++;
     }
 }

@@ -5,8 +5,10 @@
 // An idle thread spins for microseconds (the next phase of a token comes at once), yields for a fraction of a
 // millisecond (sampling between tokens), then sleeps.
 //
-// When tokens take three times their best, somebody else wants our cores: the pool falls to the caller alone
-// for a while, then tries all threads again, ever more rarely while it fails.
+// Beside a busy neighbour two threads can be slower than one: whoever is put aside in the middle of a block
+// holds up the other for a slice of the scheduler. So a pass measures now and then what the other way (all
+// threads, or the caller alone) would take, at once when it has become half as slow again, and goes the
+// faster way; ever more rarely while nothing changes.
 #pragma once
 #include <pthread.h>
 #include <stdint.h>
@@ -30,14 +32,14 @@ public:
     void set_threads(int n);   // from the thread that calls run
     int threads() const { return n_threads_; }
 
-    // Around a token, to notice neighbours. `kind` tells apart what takes different times (rows, tokens).
-    void token_begins();
-    void token_ends(int64_t kind);
+    // Around a pass. `kind` (below n_kinds) tells apart what takes different times: how many rows. Passes of
+    // one kind are compared by their time for each unit of `size`.
+    void pass_begins(int kind);
+    void pass_ends(int kind, double size);
 
-    static constexpr int max_workers = 64;
+    static constexpr int max_workers = 64, n_kinds = 16;
 
-    int64_t tokens = 0, blocks = 0, slow_tokens = 0, one_thread_tokens = 0;
-    double best_token_s = 0.0;
+    int64_t passes = 0, alone = 0, probes = 0;  // alone: by the caller only, though there are more threads
 
 private:
     struct Worker {
@@ -67,8 +69,13 @@ private:
     pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
     pthread_cond_t wake_up_ = PTHREAD_COND_INITIALIZER;
 
-    // the watch over neighbours
-    double began_s_ = 0.0, retry_at_s_ = 0.0, pause_s_ = 0.0;
-    int64_t kind_ = -1;
-    int n_slow_ = 0;
+    // What is known of one kind of pass. Means are over windows of a few passes.
+    struct Watch {
+        double mean_s[2] = {0.0, 0.0};  // all threads, the caller alone
+        double sum_s = 0.0;
+        int n = 0, way = 0, wait = 0, until_probe = 0;
+        bool is_probing = false;
+    };
+    Watch watches_[n_kinds];
+    double began_s_ = 0.0;
 };
