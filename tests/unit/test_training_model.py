@@ -208,3 +208,9 @@ def test_empty_curve_draws_nothing(tmp_path):
     """A run stopped before its first test has no curve."""
     plot.write_curve(tmp_path / "loss.svg", [])
     assert not (tmp_path / "loss.svg").exists()
+
+
+def test_loading_the_kernel_leaves_the_arithmetic_of_the_process_alone() -> None:
+    """`-ffast-math` links code that flushes subnormal numbers to zero, for everybody in the process."""
+    native.library()
+    assert torch.tensor([1e-40]).mul(0.5).item() > 0
