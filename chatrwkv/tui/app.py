@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from textual import events
 from textual.app import App, SystemCommand
 from textual.color import Color
 
@@ -207,7 +208,7 @@ class ChatApp(App[int]):
 
     def _open_state(self, _: object) -> None:
         if self.options.state is not None:
-            self.chat_screen.action_command("state", f"load {self.options.state}")
+            self.chat_screen.start_asking("state", f"load {self.options.state}")
 
     @property
     def is_loading(self) -> bool:
@@ -272,10 +273,16 @@ class ChatApp(App[int]):
                 yield SystemCommand(title, f"{command.help}  {key}" if key else command.help, run)
         yield SystemCommand("Screenshot", "Save a picture of the screen as SVG", self.deliver_screenshot)
 
+    async def on_event(self, event: events.Event) -> None:
+        """Let the chat decide where a key goes before it goes anywhere."""
+        if isinstance(event, events.Key) and not event.is_forwarded and isinstance(self.screen, ChatScreen):
+            self.screen.before_key(event)
+        await super().on_event(event)
+
     async def action_help(self) -> None:
         """Keys of what has the focus, and commands."""
         if self.screen is self.chat_screen:
-            self.chat_screen.action_command("help")
+            await self.chat_screen.action_command("help")
 
     def action_interrupt(self) -> None:
         """Copy the selection, else stop, else say how to leave; twice leaves."""
@@ -338,7 +345,7 @@ class ChatApp(App[int]):
 def _runner(screen: ChatScreen, name: str, *, needs_argument: bool) -> Callable[[], None]:
     if needs_argument:
         return lambda: screen.start_command(name)
-    return lambda: screen.action_command(name)
+    return lambda: screen.start_asking(name)
 
 
 def run_app(options: AppOptions, *, engine: EngineThread | None = None, paths: Paths | None = None) -> int:

@@ -70,6 +70,9 @@ COMMANDS: tuple[Command, ...] = (
 
 _BY_NAME = {command.name: command for command in COMMANDS}
 
+ASKING = frozenset(("rename", "bookmark", "rewrite", "system", "prompt", "think", "model", "state", "export"))
+"""Commands that ask for what they were not told."""
+
 
 @dataclass(frozen=True, slots=True)
 class Typed:

@@ -41,10 +41,11 @@ APP = (
     _key("help", "f1", "help", "help", "Keys of what has the focus, and all commands"),
 )  # fmt: skip
 
-# Priority where no editing key is hidden: then a key counts before the next one is read, also in a burst.
+# Priority where no editing key is hidden, here and below: then a key counts before the next one is read, also
+# in a burst.
 CHAT = (
-    _key("stop", "escape", "stop", "stop", "Stop the reply at once; its text stays", display="esc"),
-    _key("back", "escape", "back", "prompt", "Back to the prompt; closes what lies over the transcript", display="esc"),
+    _key("stop", "escape", "stop", "stop", "Stop the reply at once; its text stays", display="esc", priority=True),
+    _key("back", "escape", "back", "prompt", "Back to the prompt; closes what lies over the transcript", display="esc", priority=True),
     _key("retry", "ctrl+r", "command('retry')", "again", "Another reply to the same message; the old one stays beside it", priority=True),
     _key("sibling_left", "alt+left", "sibling(-1)", "siblings", "The version before this one", display="alt+←→", priority=True),
     _key("sibling_right", "alt+right", "sibling(1)", "next sibling", "The version after this one", show=False, priority=True),
@@ -74,26 +75,26 @@ PROMPT = (
 )  # fmt: skip
 
 MESSAGE = (
-    _key("message.down", "j,down", "screen.walk(1)", "down", "The message below", show=False),
-    _key("message.up", "k,up", "screen.walk(-1)", "up", "The message above", show=False),
-    _key("message.first", "g,home", "screen.walk('first')", "first", "The first message", show=False),
-    _key("message.last", "G,end", "screen.walk('last')", "last", "The last message", show=False),
-    _key("message.left", "h,left", "screen.sibling(-1)", "version", "The version before this one", display="h l"),
-    _key("message.right", "l,right", "screen.sibling(1)", "next version", "The version after this one", show=False),
-    _key("message.retry", "r", "screen.command('retry')", "again", "Another reply here"),
-    _key("message.replies", "n", "screen.replies", "several", "Several replies at once; asks how many"),
-    _key("message.edit", "e", "screen.command('edit')", "edit", "Change this message; the old version stays beside it"),
-    _key("message.edit_in_place", "E", "screen.command('rewrite')", "edit in place", "Change this text itself; the messages below are read again", show=False),
-    _key("message.continue", "c", "screen.command('continue')", "continue", "Let a stopped reply go on"),
-    _key("message.fork", "f", "screen.command('fork')", "fork", "Start a new chat from here; nothing is read again"),
-    _key("message.bookmark", "b", "screen.command('bookmark')", "bookmark", "Give this message a name", show=False),
-    _key("message.save", "s", "screen.command('state', 'save')", "save state", "Save the model's mind after this message to a file", show=False),
-    _key("message.delete", "d,delete", "screen.command('drop')", "delete", "Remove this message and all below; u brings them back"),
-    _key("message.copy", "y", "screen.command('copy')", "copy", "Copy this message"),
-    _key("message.copy_code", "Y", "screen.command('copy', 'code')", "copy code", "Copy its next block of code", show=False),
-    _key("message.undo", "u", "screen.command('undo')", "undo", "Undo the last change to the tree", show=False),
-    _key("message.redo", "U", "screen.command('redo')", "redo", "Do it again", show=False),
-    _key("message.open", "enter,o", "unfold", "unfold", "Open or fold the thoughts or a long text", show=False),
+    _key("message.down", "j,down", "screen.walk(1)", "down", "The message below", show=False, priority=True),
+    _key("message.up", "k,up", "screen.walk(-1)", "up", "The message above", show=False, priority=True),
+    _key("message.first", "g,home", "screen.walk('first')", "first", "The first message", show=False, priority=True),
+    _key("message.last", "G,end", "screen.walk('last')", "last", "The last message", show=False, priority=True),
+    _key("message.left", "h,left", "screen.sibling(-1)", "version", "The version before this one", display="h l", priority=True),
+    _key("message.right", "l,right", "screen.sibling(1)", "next version", "The version after this one", show=False, priority=True),
+    _key("message.retry", "r", "screen.command('retry')", "again", "Another reply here", priority=True),
+    _key("message.replies", "n", "screen.replies", "several", "Several replies at once; asks how many", priority=True),
+    _key("message.edit", "e", "screen.command('edit')", "edit", "Change this message; the old version stays beside it", priority=True),
+    _key("message.edit_in_place", "E", "screen.command('rewrite')", "edit in place", "Change this text itself; the messages below are read again", show=False, priority=True),
+    _key("message.continue", "c", "screen.command('continue')", "continue", "Let a stopped reply go on", priority=True),
+    _key("message.fork", "f", "screen.command('fork')", "fork", "Start a new chat from here; nothing is read again", priority=True),
+    _key("message.bookmark", "b", "screen.command('bookmark')", "bookmark", "Give this message a name", show=False, priority=True),
+    _key("message.save", "s", "screen.command('state', 'save')", "save state", "Save the model's mind after this message to a file", show=False, priority=True),
+    _key("message.delete", "d,delete", "screen.command('drop')", "delete", "Remove this message and all below; u brings them back", priority=True),
+    _key("message.copy", "y", "screen.command('copy')", "copy", "Copy this message", priority=True),
+    _key("message.copy_code", "Y", "screen.command('copy', 'code')", "copy code", "Copy its next block of code", show=False, priority=True),
+    _key("message.undo", "u", "screen.command('undo')", "undo", "Undo the last change to the tree", show=False, priority=True),
+    _key("message.redo", "U", "screen.command('redo')", "redo", "Do it again", show=False, priority=True),
+    _key("message.open", "enter,o", "unfold", "unfold", "Open or fold the thoughts or a long text", show=False, priority=True),
 )  # fmt: skip
 
 ROWS = (

@@ -43,7 +43,7 @@ async def new(screen: ChatCore, argument: str) -> None:
     if argument:
         session.rename(argument)
     await screen.show_chat(session)
-    screen.prompt.focus()
+    screen.focus_prompt()
 
 
 async def chats(screen: ChatCore, _: str) -> None:
@@ -75,7 +75,7 @@ async def fork(screen: ChatCore, _: str) -> None:
     made = session.fork(screen.target or session.head)
     await screen.show_chat(screen.workspace.open_chat(made))
     screen.say("This is a new chat from that message; nothing has to be read again.")
-    screen.prompt.focus()
+    screen.focus_prompt()
 
 
 # -- the tree -----------------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ async def retry(screen: ChatCore, argument: str) -> None:
     if n > 1:
         screen.say(f"{n} replies at once, side by side: alt+← and alt+→ walk through them.")
     await screen.refresh_path(follow=True)
-    screen.prompt.focus()
+    screen.focus_prompt()
 
 
 async def go_on(screen: ChatCore, _: str) -> None:
@@ -127,7 +127,7 @@ async def edit(screen: ChatCore, _: str) -> None:
     if node.role is Role.USER:
         screen.start_editing(node.id, node.text)
     else:
-        await rewrite(screen, "")
+        screen.start_asking("rewrite")
 
 
 async def rewrite(screen: ChatCore, _: str) -> None:
@@ -153,7 +153,7 @@ async def drop(screen: ChatCore, _: str) -> None:
     session.delete(node_id)
     await screen.refresh_path()
     screen.say(f"Removed {n} message{'' if n == 1 else 's'}. /undo brings {'it' if n == 1 else 'them'} back.")
-    screen.prompt.focus()
+    screen.focus_prompt()
 
 
 async def bookmark(screen: ChatCore, argument: str) -> None:
@@ -170,9 +170,9 @@ async def tree(screen: ChatCore, _: str) -> None:
     """Show or hide the margin."""
     if screen.open_panel("side"):
         screen.refresh_margins()
-        screen.side.tree_view.focus()
+        screen.set_focus(screen.side.tree_view)
     else:
-        screen.prompt.focus()
+        screen.focus_prompt()
 
 
 async def goto(screen: ChatCore, argument: str) -> None:

@@ -201,6 +201,12 @@ def test_streaming_and_a_notice(studio: Studio, size: tuple[int, int]):
         app.screen.say(
             "A reply here is still being written. Stop it with esc, or wait for its end.", is_problem=True
         )
+        reply = app.session.replies[0]
+        n_tokens = app.session.n_tokens() + reply.view.n_tokens
+        await app.until(lambda: app.screen.title_line.status.n_tokens == n_tokens)
+        # The text is saved, and with it the tree, after a second.
+        await app.until(lambda: app.session.node(app.session.head).text)
+        app.screen.refresh_margins()
         studio.gates.append(gate)
 
     story = "The key opened nothing at all, said the " + "very " * 400 + "old miller."

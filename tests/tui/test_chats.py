@@ -84,7 +84,7 @@ async def test_a_reply_goes_on_in_the_background(tmp_path: Path):
         assert not app.views
         again = app.app.workspace.open_chat(first)
         assert again.path()[-1].status == "complete"
-        assert len(again.path()[-1].text) > 5
+        assert len(again.path()[-1].text) >= 5
 
 
 def test_days_are_named_as_people_name_them():

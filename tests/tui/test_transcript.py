@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from textual import events
 
 from chatrwkv.chat.tree import Conversation, NodeStatus, ReplyMeta, Role, new_node
 from chatrwkv.engine.params import SamplingParams
@@ -205,3 +207,24 @@ async def test_a_stored_reply_without_statistics_is_shown(tmp_path: Path):
         await open_chat(app, conversation)
         assert "yes" in app.text()
         assert "stopped" in app.text()
+
+
+async def test_a_burst_after_a_message_key_goes_where_the_key_leads(tmp_path: Path):
+    """Letters typed right after `e` or after the first letter of a message must not be commands."""
+    async with running(tmp_path) as app:
+        await open_chat(app, long_chat(4))
+        for burst, text in (
+            (("alt+up", "alt+up", "e", "n", "d", "s"), "with **two** paragraphsnds"),
+            (("escape", "alt+up", "w", "o", "n", "d", "e", "r"), "wonder"),
+        ):
+            for key in burst:
+                app.app.post_message(events.Key(key, key if len(key) == 1 else None))
+            await app.until(partial(_ends_with, app, text))
+        assert not app.screen.editing
+        assert len(app.session.path()) == 4
+        assert app.app.screen is app.screen
+        assert "esc prompt" not in app.text()
+
+
+def _ends_with(app: Driver, text: str) -> bool:
+    return app.screen.prompt.text.endswith(text)

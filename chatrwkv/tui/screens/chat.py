@@ -38,7 +38,7 @@ class ChatScreen(ChatCore):
         """Only keys that do something now are shown and taken."""
         name = str(parameters[0]) if action == "command" and parameters else action
         checks: dict[str, Callable[[], bool]] = {
-            "stop": lambda: self.is_writing or self.app.is_loading,
+            "stop": lambda: not self.prompt_box.is_offering and (self.is_writing or self.app.is_loading),
             "back": self._can_go_back,
             "retry": lambda: bool(self.session and self.session.path()) and not self.is_writing,
             "continue": lambda: not self.is_writing and self._target_role() is Role.ASSISTANT,
@@ -51,7 +51,7 @@ class ChatScreen(ChatCore):
         is_idle = self.focused is self.prompt and not (
             self.editing or self.notice.display or self.has_overlay
         )
-        return not self.is_writing and not is_idle
+        return not (is_idle or self.is_writing or self.prompt_box.is_offering)
 
     def _target_role(self) -> Role | None:
         node_id = self.target or (self.session.head if self.session else None)
@@ -85,7 +85,7 @@ class ChatScreen(ChatCore):
             self.stop_editing()
             self.prompt.empty()
         self.say("")
-        self.prompt.focus()
+        self.focus_prompt()
 
     def action_sibling(self, step: int) -> None:
         """Another version of the message in focus, or of the last reply."""
@@ -110,7 +110,7 @@ class ChatScreen(ChatCore):
         await self.refresh_path(steady=found)
         view = self.transcript.view_of(found)
         if had_focus and view is not None:
-            view.focus(scroll_visible=False)
+            self.set_focus(view, scroll_visible=False)
         self.wake_pump()
 
     async def action_walk(self, to: int | str) -> None:
@@ -121,12 +121,12 @@ class ChatScreen(ChatCore):
         at = path.index(self.target) if self.target in path else len(path)
         place = {"first": 0, "last": len(path) - 1}[to] if isinstance(to, str) else at + to
         if place >= len(path):
-            self.prompt.focus()
+            self.focus_prompt()
             self.transcript.follow()
             return
         view = await self.transcript.reveal(path[max(0, place)])
         if view is not None:
-            view.focus(scroll_visible=False)
+            self.set_focus(view, scroll_visible=False)
 
     def action_replies(self) -> None:
         """Ask how many replies are wanted, and write them at once."""
@@ -145,7 +145,7 @@ class ChatScreen(ChatCore):
         if answer and self.session is not None:
             view = self.transcript.view_of(target) if target else None
             if view is not None:
-                view.focus(scroll_visible=False)
+                self.set_focus(view, scroll_visible=False)
             await self.run_command("retry", answer)
 
     def action_area(self, step: int) -> None:
@@ -154,13 +154,13 @@ class ChatScreen(ChatCore):
         at = next((i for i, area in enumerate(areas) if area.has_focus), 0)
         if self.target:
             at = next((i for i, area in enumerate(areas) if isinstance(area, MessageView)), 0)
-        areas[(at + step) % len(areas)].focus()
+        self.set_focus(areas[(at + step) % len(areas)])
 
     def action_chats(self) -> None:
         """The list: open it and go there; once there, close it."""
         if self.shows("chats") and self.chats.rows.has_focus:
             self.open_panel("chats", is_open=False)
-            self.prompt.focus()
+            self.focus_prompt()
         else:
             self.show_chats()
 
@@ -175,15 +175,19 @@ class ChatScreen(ChatCore):
         """To the newest line."""
         self.transcript.follow()
 
+    def before_key(self, event: events.Key) -> None:
+        """A letter that means nothing to a message in focus begins the next message.
+
+        Called by the app before the key goes to what has the focus: later, the next letters of a burst would
+        already be on their way to the message, and be commands there.
+        """
+        if self.target and event.is_printable and event.key not in self.active_bindings:
+            self.focus_prompt()
+
     def on_key(self, event: events.Key) -> None:
-        """A letter that means nothing to a message in focus begins the next message; esc clears what was said."""
+        """Esc clears what was said, if it has nothing else to do."""
         if event.key == "escape":
             self.unsay()
-        # Bindings are looked at after the event has bubbled through here.
-        if self.target and event.is_printable and event.key not in self.active_bindings:
-            event.stop()
-            self.prompt.focus()
-            self.prompt.insert(event.character or "")
 
     def action_editor(self) -> None:
         """Write the message in $EDITOR."""
@@ -242,7 +246,7 @@ class ChatScreen(ChatCore):
             self.say_error(error)
             return
         self.close_overlays()
-        self.prompt.focus()
+        self.focus_prompt()
         self.wake_pump()
 
     @on(ChatRows.Request)
@@ -282,7 +286,7 @@ class ChatScreen(ChatCore):
         await self.transcript.reveal(node_id)
         if self.has_overlay:
             self.close_overlays()
-            self.prompt.focus()
+            self.focus_prompt()
 
     @on(TreeView.Walked)
     def _tree_walked(self, event: TreeView.Walked) -> None:

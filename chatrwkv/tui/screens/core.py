@@ -117,14 +117,14 @@ class ChatCore(ChatFrame):
         self._show_status()
         self.list_chats()
         if self.shows("side"):
-            status = self.title_line.status
             self.side.show_tree(session.conversation, self.presenter.label)
             self.side.show_sampling(session.params)
-            self.side.show_state(status.n_tokens, status.state_bytes, session.vault.usage())
         self.refresh_bindings()
 
     def _show_status(self) -> None:
-        self.title_line.status = self.keybar.status = status_of(self.app, self.session)
+        status = self.title_line.status = self.keybar.status = status_of(self.app, self.session)
+        if self.session is not None and self.shows("side"):
+            self.side.show_state(status.n_tokens, status.state_bytes, self.session.vault.usage())
 
     def list_chats(self) -> None:
         """Fill the list, if it stands."""
@@ -142,7 +142,7 @@ class ChatCore(ChatFrame):
         """Open the list and go there."""
         self.open_panel("chats", is_open=True)
         self.refresh_margins()
-        self.chats.rows.focus()
+        self.set_focus(self.chats.rows)
 
     def _ticked(self, changed: bool) -> bool:
         """After each round of the pump; whether something else takes time."""
@@ -243,14 +243,21 @@ class ChatCore(ChatFrame):
             self.app.memory.update(**{f"panel-{name}": "open" if shows else "closed"})
         return shows
 
-    def action_command(self, name: str, argument: str = "") -> None:
-        """Do a command of the table."""
+    async def action_command(self, name: str, argument: str = "") -> None:
+        """Do a command of the table, before the next key is read unless it asks for something first."""
+        if name in commands.ASKING and not argument.partition(" ")[2]:
+            self.start_asking(name, argument)
+        else:
+            await self.run_command(name, argument)
+
+    def start_asking(self, name: str, argument: str = "") -> None:
+        """Do a command that may wait for a dialog, which only a task of its own can."""
         self.run_worker(self.run_command(name, argument), name=name)
 
     def start_command(self, name: str) -> None:
         """Begin a command that needs an argument, in the prompt."""
         self.prompt.put(f"/{name} ")
-        self.prompt.focus()
+        self.focus_prompt()
 
     async def run_command(self, name: str, argument: str = "") -> None:
         """Do one command; what goes wrong is said, and nothing is lost."""
@@ -310,7 +317,7 @@ class ChatCore(ChatFrame):
         if typed.text or not typed.commands:
             return await self._send(typed)
         for name, argument in typed.commands:
-            self.action_command(name, argument)
+            await self.action_command(name, argument)
         return True
 
     async def _send(self, typed: commands.Typed) -> bool:
@@ -336,7 +343,7 @@ class ChatCore(ChatFrame):
         """Write another version of a message in the prompt."""
         self.editing = node_id
         self.prompt.put(text)
-        self.prompt.focus()
+        self.focus_prompt()
         self.add_class("-editing")
         self.say("Editing: enter sends it as a new version, esc leaves everything as it is.", stays=True)
 

@@ -149,6 +149,10 @@ class ChatFrame(Screen[None]):
                 self._wants[name] = None
         self.arrange_panels()
 
+    def focus_prompt(self) -> None:
+        """Give the prompt the focus now: `Widget.focus` does it later, when the next key has gone elsewhere."""
+        self.set_focus(self.prompt)
+
     def areas(self) -> list[Widget]:
         """The parts that take keys, in the order of tab."""
         found: list[Widget] = [self.prompt]

@@ -65,6 +65,11 @@ class PromptBox(Vertical):
             self._offers = found
             self.slash.show(found)
 
+    @property
+    def is_offering(self) -> bool:
+        """Whether the list is open."""
+        return bool(self._offers)
+
     def close_list(self) -> None:
         """Hide the list until the text changes."""
         self._dismissed = self.prompt.text
