@@ -197,7 +197,7 @@ def test_streaming_and_a_notice(studio: Studio, size: tuple[int, int]):
         await app.type("And then?")
         await app.press("enter")
         gate.allow(30)
-        await app.until(lambda: gate.waiting and gate.n_passed == 30 and "▎The k" in app.text())
+        await app.until(lambda: gate.waiting and gate.n_passed == 30 and "▎The key opened" in app.text())
         app.screen.say(
             "A reply here is still being written. Stop it with esc, or wait for its end.", is_problem=True
         )
@@ -207,6 +207,8 @@ def test_streaming_and_a_notice(studio: Studio, size: tuple[int, int]):
         # The text is saved, and with it the tree, after a second.
         await app.until(lambda: app.session.node(app.session.head).text)
         app.screen.refresh_margins()
+        await app.until(lambda: size == (80, 24) or "● The key" in app.text())
+        await app.until(lambda: "The key opened nothing at" in app.text())
         studio.gates.append(gate)
 
     story = "The key opened nothing at all, said the " + "very " * 400 + "old miller."
