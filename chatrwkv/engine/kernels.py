@@ -161,6 +161,11 @@ class Engine:
         )
         _check(code, "rwkv7_forward")
 
+    def read(self, data: int, n_bytes: int) -> None:
+        """Read a multiple of 256 KiB with all threads, as fast as it goes: what decoding is measured against."""
+        self._apply_threads()
+        self.library.c.rwkv_read(self._handle, data, n_bytes)
+
     def stats(self) -> abi.PoolStats:
         """What the threads have done so far."""
         stats = abi.PoolStats()

@@ -69,6 +69,7 @@ typedef struct {
 
 typedef struct {
     int64_t passes, alone, probes;  // alone: by the caller only, though there are more threads
+    int64_t prefetch;               // bytes ahead, as measured
 } rwkv_pool_stats;
 
 RWKV_EXPORT int32_t rwkv_abi(void);

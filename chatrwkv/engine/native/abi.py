@@ -97,6 +97,7 @@ class PoolStats(Structure):
         ("passes", c_int64),
         ("alone", c_int64),
         ("probes", c_int64),
+        ("prefetch", c_int64),
     )
 
 

@@ -73,7 +73,7 @@ void rwkv_engine_threads(void* engine, int32_t n_threads) { static_cast<Engine*>
 
 void rwkv_engine_stats(void* engine, rwkv_pool_stats* out) {
     const Pool& pool = static_cast<Engine*>(engine)->pool;
-    *out = {pool.passes, pool.alone, pool.probes};
+    *out = {pool.passes, pool.alone, pool.probes, static_cast<Engine*>(engine)->prefetch};
 }
 
 int64_t rwkv_packed_bytes(int32_t format, int32_t rows, int32_t cols) {

@@ -29,18 +29,18 @@ void Tuner::token_begins(int& prefetch, int64_t n_tokens) {
     is_measuring_ = n_tokens == 1 && n_measured_ < kChoices * kRounds;
     if (!is_measuring_) return;
     prefetch = kBytes[n_measured_ % kChoices];
-    began_s_ = now_s();
+    began_s_ = thread_s();
 }
 
 void Tuner::token_ends(int& prefetch) {
     if (!is_measuring_) return;
     double& best = best_s_[n_measured_ % kChoices];
-    const double took = now_s() - began_s_;
+    const double took = thread_s() - began_s_;
     if (took < best) best = took;
     if (++n_measured_ < kChoices * kRounds) return;
-    int choice = 0;
+    int choice = 0;  // the first, unless another is clearly better: a neighbour's load may favour any of them
     for (int i = 1; i < kChoices; i++)
-        if (best_s_[i] < best_s_[choice]) choice = i;
+        if (best_s_[i] < kClearly * best_s_[0] && best_s_[i] < best_s_[choice]) choice = i;
     prefetch = kBytes[choice];
 }
 

@@ -23,11 +23,14 @@ inline void pause() {
 
 }  // namespace
 
-double now_s() {
+static double seconds_of(clockid_t clock) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
+
+double now_s() { return seconds_of(CLOCK_MONOTONIC); }
+double thread_s() { return seconds_of(CLOCK_THREAD_CPUTIME_ID); }
 
 Pool::Pool(int n_threads) { set_threads(n_threads); }
 

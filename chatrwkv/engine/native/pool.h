@@ -15,7 +15,8 @@
 
 #include <atomic>
 
-double now_s();  // of a clock that never goes back
+double now_s();     // of a clock that never goes back
+double thread_s();  // of this thread's time on a processor
 
 class Pool {
 public:

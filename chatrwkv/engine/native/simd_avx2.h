@@ -107,7 +107,7 @@ LANES_INLINE void w_store(int16_t* p, I x) {
     _mm256_storeu_si256((__m256i*)p, _mm256_permute4x64_epi64(both, 0xd8));
 }
 
-LANES_INLINE void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
+LANES_INLINE void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T1); }
 
 // the sums of eight registers as the eight lanes of one
 LANES_INLINE __m256 sums8(const __m256* v) {

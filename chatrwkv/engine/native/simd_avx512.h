@@ -98,7 +98,7 @@ LANES_INLINE F f_load_bf16(const uint16_t* p) {
 // the low half of each lane, as 16 int16
 LANES_INLINE void w_store(int16_t* p, I a) { _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16(a)); }
 
-LANES_INLINE void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T0); }
+LANES_INLINE void prefetch(const void* p) { _mm_prefetch((const char*)p, _MM_HINT_T1); }
 
 // lane i of the result = sum of the lanes of v[i]: a 16 x 16 transpose that adds on the way, 15 additions
 // and 30 shuffles instead of 16 horizontal sums of 7 instructions each

@@ -158,7 +158,7 @@ LANES_INLINE F f_load_bf16(const uint16_t* p) {
     return f_bits(r);
 }
 LANES_INLINE void w_store(int16_t* p, I x) { EACH_LANE p[i] = (int16_t)x.v[i]; }
-LANES_INLINE void prefetch(const void* p) { __builtin_prefetch(p); }
+LANES_INLINE void prefetch(const void* p) { __builtin_prefetch(p, 0, 2); }
 LANES_INLINE F f_sums(const F* v) {
     F r;
     EACH_LANE r.v[i] = f_sum(v[i]);
