@@ -15,7 +15,6 @@ import ctypes
 import logging
 import os
 import platform
-import subprocess
 import sys
 import threading
 from contextlib import suppress
@@ -24,7 +23,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chatrwkv.engine import build
-from chatrwkv.engine.cores import cpu_features, default_threads
 from chatrwkv.engine.native import abi
 from chatrwkv.errors import KernelBuildFailed, KernelError, KernelMismatch
 
@@ -182,6 +180,26 @@ def _check(code: int, what: str) -> None:
         raise ValueError(f"{what} refused its arguments")
 
 
+def default_threads() -> int:
+    """The physical cores this process may use, within the CPU quota of its container."""
+    try:
+        allowed = os.sched_getaffinity(0)
+    except AttributeError:  # not on macOS
+        return max(1, (os.cpu_count() or 2) // (2 if platform.machine() == "x86_64" else 1))
+    cores = set()
+    for cpu in allowed:
+        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+        try:
+            cores.add(siblings.read_text(encoding="ascii").strip())
+        except OSError:
+            cores.add(str(cpu))
+    n = len(cores)
+    with suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        n = min(n, int(quota) // int(period))  # "max" is no number
+    return max(1, n)
+
+
 def recipe() -> build.Recipe:
     """How the library is built on this machine."""
     is_x86 = platform.machine() in {"x86_64", "AMD64"}
@@ -194,6 +212,15 @@ def recipe() -> build.Recipe:
     flags = (*_COMMON, *_WARNINGS, *baseline)
     link = ("-Wl,--as-needed", "-pthread", "-lm") if sys.platform == "linux" else ()
     return build.Recipe("chatrwkv", tuple(units), tuple(headers), flags, link)
+
+
+def cpu_features() -> str:
+    """The flags line of the CPU, which enters the key of a build: another CPU, another self-test."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines():
+            if line.lower().startswith(("flags", "features")):
+                return line.partition(":")[2].strip()
+    return platform.processor()
 
 
 class _Native:
@@ -303,7 +330,6 @@ def open_or_build(folder: Path, on_build: Callable[[], None] | None = None) -> t
     if built is None:
         if on_build is not None:
             on_build()
-        _build_in_child(folder)
         built = build.build(plan, folder, compilers=compilers, cpu=cpu)
     try:
         opened = Library(built.library)
@@ -320,30 +346,6 @@ def open_or_build(folder: Path, on_build: Callable[[], None] | None = None) -> t
         self_test_error=_tested(opened, built),
         log=str(built.log),
     )
-
-
-def build_only(folder: Path) -> None:
-    """Build what `open_or_build` would, and leave it in the cache."""
-    with suppress(KernelError):  # remembered beside the build
-        build.build(recipe(), folder, cpu=cpu_features())
-
-
-def _build_in_child(folder: Path) -> None:
-    """Build in a process that outlives this one: a short command would otherwise never have native code.
-
-    Whatever goes wrong there, `build.build` finds or repeats afterwards.
-    """
-    code = "import sys, pathlib; from chatrwkv.engine import kernels; kernels.build_only(pathlib.Path(sys.argv[1]))"
-    root = str(Path(__file__).parents[2])
-    with suppress(OSError, subprocess.TimeoutExpired):
-        subprocess.Popen(  # noqa: S603 - this very interpreter
-            [sys.executable, "-c", code, str(folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])},
-        ).wait(build.TIME_LIMIT_S)
 
 
 def _tested(opened: Library, built: build.Built) -> float:

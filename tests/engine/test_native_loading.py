@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -187,7 +184,6 @@ def test_a_damaged_value_is_refused_by_name(ready, model_file):
 
 def test_no_compiler_leaves_the_torch_path_and_a_reason(native, tmp_path, monkeypatch):
     monkeypatch.setattr(build, "find_compilers", list)
-    monkeypatch.setattr(kernels, "_build_in_child", lambda _: None)
     kernels.prepare(tmp_path)
     join_all("kernels")
     assert kernels.library() is None
@@ -266,7 +262,6 @@ def test_two_starts_do_not_wait_for_each_other(native, tmp_path, monkeypatch):
 
     monkeypatch.setattr(build, "cached", lambda *_: None)
     monkeypatch.setattr(build, "build", slow)
-    monkeypatch.setattr(kernels, "_build_in_child", lambda _: None)
     kernels.prepare(tmp_path)
     assert kernels.library() is None
     assert kernels.status().is_building
@@ -280,31 +275,3 @@ def test_weights_for_tuning_are_what_the_packed_ones_mean(library):
     assert isinstance(native.weights, Weights7)
     assert torch.equal(native.weights.layers[1].ffn.key, meant.weights.layers[1].ffn.key)
     assert Engine(library, 1).n_threads == 1
-
-
-def test_a_build_goes_on_when_the_program_that_began_it_is_gone(tmp_path):
-    """`chatrwkv run` ends after a second: if the build ended with it, nobody would ever have native code."""
-    compiler = tmp_path / "slow-c++"
-    mark, done = tmp_path / "started", tmp_path / "done"
-    compiler.write_text(
-        "#!/bin/sh\n"
-        'case "$1" in --version) echo "slow 1"; exit 0;; esac\n'
-        f"touch {mark}; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done\n"
-        'while [ $# -gt 1 ]; do if [ "$1" = -o ]; then echo x > "$2"; fi; shift; done\n'
-        f"touch {done}\n"
-    )
-    compiler.chmod(0o755)
-    code = (
-        "import sys, pathlib, time; from chatrwkv.engine import kernels\n"
-        "kernels.prepare(pathlib.Path(sys.argv[1]))\n"
-        "while not pathlib.Path(sys.argv[2]).exists(): time.sleep(0.02)\n"
-    )
-    environ = {**os.environ, "CXX": str(compiler), "CHATRWKV_NATIVE": "1"}
-    subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "cache"), str(mark)], env=environ, check=True, timeout=60
-    )
-    (tmp_path / "go").touch()
-    until = time.monotonic() + 30
-    while not list((tmp_path / "cache" / "native").glob("chatrwkv-*/manifest.json")):
-        assert time.monotonic() < until
-        time.sleep(0.02)
