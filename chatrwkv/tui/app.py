@@ -130,9 +130,9 @@ class ChatApp(App[int]):
             self.chat_screen.say_error(error)
             return
         await self.chat_screen.begin(session)
-        self.engine.start()
-        self._load_first_model()
         self._say_warnings()
+        # Importing torch holds the interpreter; the chats stand on the screen before that begins.
+        self.call_after_refresh(self._load_first_model)
         if self.options.first_message:
             self.chat_screen.send_soon(self.options.first_message)
 
@@ -181,6 +181,7 @@ class ChatApp(App[int]):
     # -- models ---------------------------------------------------------------------------------------------
 
     def _load_first_model(self) -> None:
+        self.engine.start()
         try:
             entry = self.options.model or self.workspace.default_model()
             if not entry:
@@ -190,6 +191,7 @@ class ChatApp(App[int]):
         except ChatRWKVError as error:
             self.model_problem = "no model: ctrl+l"
             self.chat_screen.say_error(error)
+            self.chat_screen.refresh_margins()
             return
         self._follow_load(job, then=self._open_state)
 

@@ -99,7 +99,7 @@ async def _load_state(screen: ChatCore, argument: str) -> None:
             path = await screen.app.ask_path(PathDialog("Load a state from", folder / "", must_exist=True))
     if path is None:
         return
-    session = screen.workspace.load_state(_in(screen.workspace.paths.saved_states, path))
+    session = screen.workspace.load_state(_state_file(screen, path))
     await screen.show_chat(session)
     screen.say("This chat goes on from the file; nothing has to be read again.")
 
@@ -114,7 +114,7 @@ async def _state_info(screen: ChatCore, argument: str) -> None:
         )
     if path is None:
         return
-    path = _in(screen.workspace.paths.saved_states, path)
+    path = _state_file(screen, path)
     info = peek_state(path)
     loaded = screen.workspace.model
     fits = "yes" if loaded and loaded.fingerprint == info.fingerprint else "no, load the model it names first"
@@ -192,6 +192,16 @@ def file_choices(screen: ChatCore, kind: str) -> Sequence[tuple[str, str]]:
     if kind == "export":
         return list(_FORMATS.items())
     return ()
+
+
+def _state_file(screen: ChatCore, path: Path) -> Path:
+    """The state meant by a path or by the bare name it was saved under."""
+    found = _in(screen.workspace.paths.saved_states, path)
+    return (
+        found
+        if found.exists() or found.suffix == ".rwkvstate"
+        else found.with_name(f"{found.name}.rwkvstate")
+    )
 
 
 def _in(folder: Path, path: Path) -> Path:

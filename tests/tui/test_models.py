@@ -71,7 +71,7 @@ async def test_without_any_model_the_app_opens_and_says_what_to_do(tmp_path: Pat
     async with running(tmp_path, model_path="/nowhere/x.pth", wait=False) as app:
         await app.until(lambda: app.screen.session is not None)
         await app.until(lambda: "There is no file /nowhere/x.pth." in app.text())
-        assert "no model: ctrl+l" in app.text()
+        await app.sees("no model: ctrl+l")
         await app.type("hi")
         await app.press("enter")
         await app.until(lambda: "ctrl+l" in app.text())
@@ -100,7 +100,7 @@ async def test_a_state_is_saved_and_opened_as_a_chat(tmp_path: Path):
         await app.until(lambda: "Saved the state" in app.text())
         await app.press("ctrl+n")
         await app.until(lambda: not app.session.path())
-        await app.type("/state load mind.rwkvstate")
+        await app.type("/state load mind")
         await app.press("enter")
         await app.until(lambda: app.answers() == ["remember this", "One answer."])
         await app.send("more")
