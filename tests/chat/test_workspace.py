@@ -175,6 +175,7 @@ def test_a_reply_whose_branch_another_window_deleted_ends_in_peace(make_desk: Ca
     assert chat.path() == []
     gate.open()
     ended(reply)
+    desk.workspace._store.flush()  # the screen is told before the disk has it
     assert elsewhere.undo() == "delete branch"
     assert elsewhere.view.nodes[reply.node_id].text == reply.view.text
     assert elsewhere.view.nodes[reply.node_id].status is NodeStatus.STOPPED

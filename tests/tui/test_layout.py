@@ -66,6 +66,7 @@ async def test_two_hundred_resizes_while_a_reply_streams(tmp_path: Path):
         await app.press("escape")
         gate.open()  # only now: a fast machine would be through with the reply before the key arrives
         await app.until(lambda: not app.screen.is_writing)
+        await app.press("escape")  # those before it asked to stop; this one closes what lies over the page
         await app.pilot.resize_terminal(80, 24)
         await app.until(lambda: "stopped" in app.text())
 
