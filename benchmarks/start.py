@@ -1,9 +1,11 @@
 """How long the app takes to paint, to accept typing and to have its model, with many chats stored.
 
 Runs the real program in a pseudo-terminal, `--runs` times; goals: painted 0.4 s, typing 0.8 s, model 1.5 s.
-Letters are sent once the prompt is painted; "typing" is when they are on the screen.
+Letters are sent once the prompt is painted; "typing" is when they are on the screen. Before each run the
+machine rests, since one whose share of the processor is limited is slower for seconds after any work. How
+long `import torch` takes in a program of its own is measured beside each run: it is most of "model".
 
-    python benchmarks/start.py [--chats 1000] [--runs 5]
+    python benchmarks/start.py [--chats 1000] [--runs 5] [--rest 15]
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import re
 import select
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import termios
@@ -64,6 +67,7 @@ def start_once() -> dict[str, float]:
         quiet[3] &= ~termios.ECHO  # what the terminal itself echoes is not the app's doing
         termios.tcsetattr(0, termios.TCSANOW, quiet)
         environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(COLUMNS), "LINES": str(LINES)}
+        environ.pop("PYTHONDONTWRITEBYTECODE", None)  # it costs a fifth of a second that no user waits
         os.execve(sys.executable, [sys.executable, "-m", "chatrwkv"], environ)
     screen = pyte.Screen(COLUMNS, LINES)
     stream = pyte.ByteStream(screen)
@@ -92,17 +96,30 @@ def start_once() -> dict[str, float]:
     return found
 
 
+def import_alone(module: str) -> float:
+    """Seconds that a fresh Python takes to import a module and leave."""
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
+    return time.monotonic() - began
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--chats", type=int, default=1000)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--rest", type=float, default=15.0, help="seconds before each run")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CHATRWKV_DATA_DIR"] = str(Path(folder) / "data")
         fill(options.chats)
         start_once()  # the first start compiles byte code and warms the file cache
-        runs = [start_once() for _ in range(options.runs)]
-    for name in MARKS:
+        runs = []
+        for _ in range(options.runs):
+            time.sleep(options.rest)
+            runs.append(start_once())
+            time.sleep(options.rest)
+            runs[-1]["torch"] = import_alone("torch")
+    for name in (*MARKS, "torch"):
         values = sorted(run.get(name, float("nan")) for run in runs)
         print(f"{name:8} median {statistics.median(values):.2f} s   {values[0]:.2f} to {values[-1]:.2f}")
 

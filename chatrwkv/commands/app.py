@@ -72,7 +72,10 @@ def open_app(args: argparse.Namespace) -> int:
             hint="For pipes there is `chatrwkv run`.",
         )
     options = app_options(args)
-    from chatrwkv.tui.app import run_app
+    from chatrwkv.engine import without_collector
+
+    with without_collector():
+        from chatrwkv.tui.app import run_app
 
     return run_app(options)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Token,
     )
     from chatrwkv.engine.identity import EMPTY_CHAIN, extend
+    from chatrwkv.engine.importing import without_collector
     from chatrwkv.engine.kernels import NativeStatus, native_status, prepare_native
     from chatrwkv.engine.model import LoadedModel, Model, load_model
     from chatrwkv.engine.params import SAMPLING_FIELDS, SamplingParams
@@ -74,6 +75,7 @@ __all__ = [
     "peek_state",
     "prepare_native",
     "save_state",
+    "without_collector",
 ]
 
 _HOMES: dict[str, tuple[str, ...]] = {
@@ -90,6 +92,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "Token",
     ),
     "identity": ("EMPTY_CHAIN", "extend"),
+    "importing": ("without_collector",),
     "kernels": ("NativeStatus", "native_status", "prepare_native"),
     "model": ("LoadedModel", "Model", "load_model"),
     "params": ("SAMPLING_FIELDS", "SamplingParams"),

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from chatrwkv.engine.events import Done, Failed, Finished, Progress
 from chatrwkv.engine.faults import foreign_errors, in_our_words
+from chatrwkv.engine.importing import import_torch
 from chatrwkv.engine.job import Job, ReplyJob
 from chatrwkv.errors import ChatRWKVError, GenerationError, ModelNotFound, ModelTooLarge, OutOfMemory
 
@@ -251,6 +252,7 @@ class EngineThread:
     # -- loading ------------------------------------------------------------------------------------------
 
     def _load(self, message: _Load) -> ModelInfo:
+        import_torch()
         _use_threads()
         try:
             self._adopt(self._read_model(message))
@@ -329,7 +331,7 @@ def _emptied(queue: SimpleQueue[_Message | None]) -> Iterator[_Message | None]:
 
 
 def _load_model(path: Path, **options: Any) -> LoadedModel:
-    from chatrwkv.engine.model import load_model  # torch, 1.6 s
+    from chatrwkv.engine.model import load_model
 
     return load_model(path, **options)
 

@@ -181,6 +181,9 @@ class ChatApp(App[int]):
     # -- models ---------------------------------------------------------------------------------------------
 
     def _load_first_model(self) -> None:
+        from chatrwkv.engine import prepare_native
+
+        prepare_native(self.paths.cache_dir)
         self.engine.start()
         try:
             entry = self.options.model or self.workspace.default_model()
@@ -358,14 +361,13 @@ def run_app(options: AppOptions, *, engine: EngineThread | None = None, paths: P
         engine: a fresh one unless given; closed in the end.
         paths: the user's unless given.
     """
-    from chatrwkv.engine import EngineThread, prepare_native
+    from chatrwkv.engine import EngineThread
     from chatrwkv.paths import Paths
     from chatrwkv.tui.signals import SignalWatch
 
     keys.teach_alt_enter()
     engine = engine or EngineThread()
     paths = paths or Paths.default()
-    prepare_native(paths.cache_dir)
     watch = SignalWatch()
     app = ChatApp(options, engine, paths, watch=watch)
 
