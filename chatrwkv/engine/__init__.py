@@ -31,6 +31,17 @@ if TYPE_CHECKING:
     from chatrwkv.engine.spec import Generation, ModelSpec, detect
     from chatrwkv.engine.state import Scratch, Snapshot, State
     from chatrwkv.engine.statefile import StateInfo, load_state, peek_state, save_state
+    from chatrwkv.engine.tasks.read import read_ids
+    from chatrwkv.engine.tasks.score import log_likelihood
+    from chatrwkv.engine.tasks.statemath import (
+        Distance,
+        HeadDifference,
+        StateDifference,
+        difference,
+        distance,
+        mixed,
+        moved_by,
+    )
     from chatrwkv.engine.tokens.detok import Utf8Stream
     from chatrwkv.engine.tokens.stops import StopMatcher
     from chatrwkv.engine.tokens.tokenizer import Tokenizer, WorldTokenizer
@@ -39,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EMPTY_CHAIN",
     "SAMPLING_FIELDS",
+    "Distance",
     "Done",
     "EngineThread",
     "Event",
@@ -48,6 +60,7 @@ __all__ = [
     "GenerateRequest",
     "Generation",
     "GenerationStats",
+    "HeadDifference",
     "Job",
     "LoadedModel",
     "Model",
@@ -61,6 +74,7 @@ __all__ = [
     "Scratch",
     "Snapshot",
     "State",
+    "StateDifference",
     "StateInfo",
     "StopMatcher",
     "Token",
@@ -68,12 +82,18 @@ __all__ = [
     "Utf8Stream",
     "WorldTokenizer",
     "detect",
+    "difference",
+    "distance",
     "extend",
     "load_model",
     "load_state",
+    "log_likelihood",
+    "mixed",
+    "moved_by",
     "native_status",
     "peek_state",
     "prepare_native",
+    "read_ids",
     "save_state",
     "without_collector",
 ]
@@ -100,6 +120,17 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "spec": ("Generation", "ModelSpec", "detect"),
     "state": ("Scratch", "Snapshot", "State"),
     "statefile": ("StateInfo", "load_state", "peek_state", "save_state"),
+    "tasks.read": ("read_ids",),
+    "tasks.score": ("log_likelihood",),
+    "tasks.statemath": (
+        "Distance",
+        "HeadDifference",
+        "StateDifference",
+        "difference",
+        "distance",
+        "mixed",
+        "moved_by",
+    ),
     "tokens.detok": ("Utf8Stream",),
     "tokens.stops": ("StopMatcher",),
     "tokens.tokenizer": ("Tokenizer", "WorldTokenizer"),

@@ -1,8 +1,8 @@
 """The engine thread: the only one that enters the model. Jobs go in, events come out, nobody is called back.
 
 Jobs are taken in order; replies that are submitted while others run join them. A load waits until the
-replies before it are over, and what is submitted after a load waits for the load. torch is imported by the
-first load, on this thread.
+replies and tasks before it are over, and what is submitted after a load waits for the load. A task that is a
+generator gives way to replies at each `yield`. torch is imported by the first load, on this thread.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import os
 import sys
 import threading
 from collections import deque
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from chatrwkv.engine.events import Done, Failed, Finished, Progress
 from chatrwkv.engine.faults import foreign_errors, in_our_words
@@ -97,6 +98,7 @@ class EngineThread:
         self._loaded: LoadedModel | None = None
         self._scheduler: Scheduler | None = None
         self._replying: list[ReplyJob] = []
+        self._tasks: deque[tuple[Job[Any], Generator[None, None, Any]]] = deque()
         self._info: ModelInfo | None = None
         self._lock = threading.Lock()  # between `_post` and `close`
         self._is_closing = False
@@ -150,11 +152,26 @@ class EngineThread:
         self._post(_Submit(jobs), jobs)
         return list(jobs)
 
+    @overload
+    def call(
+        self,
+        task: Callable[
+            [LoadedModel, Callable[[], bool], Callable[[int, int, str], None]], Generator[None, None, T]
+        ],
+    ) -> Job[T]: ...
+
+    @overload
     def call(
         self, task: Callable[[LoadedModel, Callable[[], bool], Callable[[int, int, str], None]], T]
-    ) -> Job[T]:
-        """Run `task(loaded, cancelled, progress)` on the engine thread, between two passes of replies."""
-        job: Job[T] = Job()
+    ) -> Job[T]: ...
+
+    def call(self, task: Task) -> Job[Any]:
+        """Run `task(loaded, cancelled, progress)` on the engine thread, between two passes of replies.
+
+        A generator runs to its next `yield` between two passes, so that replies go on beside it; the job's
+        result is what it returns.
+        """
+        job: Job[Any] = Job()
         self._post(_Call(job, task), [job])
         return job
 
@@ -172,9 +189,10 @@ class EngineThread:
         while not self._is_closing:
             self._collect()
             self._work()
+            self._advance_tasks()
             if self._scheduler is not None and self._scheduler.is_busy:
                 self._turn(self._scheduler)
-                if not self._is_busy:
+                if not self._is_replying:
                     self._replying.clear()  # an ended job holds a state
         self._end_everything()
 
@@ -187,8 +205,12 @@ class EngineThread:
             self._adopt(self._loaded)
 
     @property
-    def _is_busy(self) -> bool:
+    def _is_replying(self) -> bool:
         return self._scheduler is not None and self._scheduler.is_busy
+
+    @property
+    def _is_busy(self) -> bool:
+        return self._is_replying or bool(self._tasks)
 
     def _collect(self) -> None:
         """Take what was posted; wait for it if there is nothing else to do."""
@@ -233,7 +255,25 @@ class EngineThread:
         except ChatRWKVError as error:
             job.put(Failed(error))
         else:
-            job.put(Done(result))
+            if isinstance(result, Generator):
+                self._tasks.append((job, result))
+            else:
+                job.put(Done(result))
+
+    def _advance_tasks(self) -> None:
+        """Run every task that is under way to its next pause."""
+        for _ in range(len(self._tasks)):
+            job, steps = self._tasks.popleft()
+            try:
+                with foreign_errors(self._leaving):
+                    end = _next(steps)
+            except ChatRWKVError as error:
+                job.put(Failed(error))
+            else:
+                if end is None:
+                    self._tasks.append((job, steps))
+                else:
+                    job.put(end)
 
     def _leaving(self) -> bool:
         # `import torch` fails in any of a hundred places when the program is on its way out.
@@ -314,12 +354,25 @@ class EngineThread:
             for job in message.jobs if isinstance(message, _Submit) else [message.job]:
                 job.cancel()
         self._agenda.clear()
-        for job in self._replying:
-            job.cancel()
+        for reply in self._replying:
+            reply.cancel()
+        for job, steps in self._tasks:
+            steps.close()
+            job.put(Failed(GenerationError("It was stopped: the engine is closed.")))
+        self._tasks.clear()
         if self._scheduler is not None and self._scheduler.is_busy:
             self._turn(self._scheduler)
         self._replying.clear()
         self._scheduler = self._loaded = None
+
+
+def _next(steps: Generator[None, None, Any]) -> Done | None:
+    """Run a task to its next pause; its result, if that was its end."""
+    try:
+        next(steps)
+    except StopIteration as end:
+        return Done(end.value)
+    return None
 
 
 def _emptied(queue: SimpleQueue[_Message | None]) -> Iterator[_Message | None]:
