@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from chatrwkv.chat.backup import backup_to
 from chatrwkv.chat.database import naming_errors, transaction
+from chatrwkv.chat.search import build_index, can_index
 from chatrwkv.errors import StoreTooNew
 
 if TYPE_CHECKING:
@@ -95,7 +96,14 @@ _M001 = (
     "CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
 )
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_chats,)
+
+def m002_search(connection: sqlite3.Connection) -> None:
+    """The index of all texts; an SQLite without FTS5 gets none, and searches without."""
+    if can_index(connection):
+        build_index(connection)
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_chats, m002_search)
 
 
 def migrate(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from chatrwkv.chat.database import check, connect, naming_errors
 from chatrwkv.chat.rows import node_from_row, params_from_dict, unpack_ids
+from chatrwkv.chat.search import Hit, search
 from chatrwkv.chat.tree import ChatId, Conversation, NodeId
 from chatrwkv.errors import StoreError
 
@@ -86,6 +87,17 @@ class Reader:
         """How often the chat was changed, by any process; -1 when it is gone."""
         rows = self._query("SELECT revision FROM chats WHERE id = ?", (chat_id,))
         return int(rows[0][0]) if rows else -1
+
+    def search(self, query: str, *, limit: int = 200, chat_id: ChatId | None = None) -> list[Hit]:
+        """Messages in which all words of `query` occur, the newest first; deleted ones are left out.
+
+        Args:
+            query: words in any case, or "several words" in quotes.
+            limit: how many at most.
+            chat_id: only in this chat.
+        """
+        with naming_errors(self.path):
+            return search(self._connection(), query, limit=limit, chat_id=chat_id)
 
     def linked_places(self) -> set[str]:
         """File names of snapshots that some message holds."""

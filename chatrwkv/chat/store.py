@@ -16,6 +16,7 @@ from chatrwkv.chat.migrations import migrate
 from chatrwkv.chat.reader import Reader, no_such_chat, read_conversation
 from chatrwkv.chat.restore import take_over
 from chatrwkv.chat.rows import dump, node_columns, params_to_dict
+from chatrwkv.chat.search import mend_index
 from chatrwkv.chat.tree import ChatId, Conversation, Node, NodeId, NodeStatus
 from chatrwkv.chat.writer import Writer
 from chatrwkv.errors import StoreCorrupt, StoreError
@@ -59,6 +60,8 @@ class Store(Reader):
         try:
             _refuse_damage(connection, path, backups)
             migrate(connection, path, backups)
+            with naming_errors(path):
+                mend_index(connection)
         except BaseException:
             connection.close()
             raise

@@ -22,6 +22,7 @@ from chatrwkv.errors import StoreError
 if TYPE_CHECKING:
     from chatrwkv.chat.backup import DatabaseMoved
     from chatrwkv.chat.reader import ChatSummary
+    from chatrwkv.chat.search import Hit
     from chatrwkv.chat.template import Templates
     from chatrwkv.config import Settings
     from chatrwkv.engine import EngineThread, Job, ModelInfo
@@ -174,6 +175,15 @@ class Workspace:
     def import_chat(self, conversation: Conversation) -> ChatSession:
         """Add a conversation from elsewhere as a new chat."""
         return self._adopt(with_new_ids(conversation))
+
+    def search(self, query: str, *, chat_id: ChatId | None = None) -> list[Hit]:
+        """Messages in which all words of `query` occur, the newest first; from any thread.
+
+        Args:
+            query: words in any case, or "several words" in quotes.
+            chat_id: only in this chat.
+        """
+        return [] if self._is_closed else self._store.search(query, chat_id=chat_id)
 
     def _adopt(self, conversation: Conversation) -> ChatSession:
         self._store.create_chat(conversation).result()
