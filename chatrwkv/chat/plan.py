@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
+from itertools import takewhile
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,15 +19,15 @@ from chatrwkv.engine import EMPTY_CHAIN, Prompt, extend
 from chatrwkv.errors import StateMismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from chatrwkv.chat.template import PromptTemplate
     from chatrwkv.engine import LoadedModel, Snapshot, Tokenizer
 
 Ids = tuple[int, ...]
 
-# Tokens fed at a time when a state is rebuilt outside a reply; cancel is seen in between.
-_CHUNK = 256
+# Fewer tokens than this at the start of a chat are read as fast as a state is found.
+_LONG_START = 64
 
 _extend = lru_cache(maxsize=1 << 16)(extend)
 
@@ -55,6 +56,8 @@ class Segment:
     start_ids: Ids = ()
     known: Mapping[str, Ids] = field(default_factory=lambda: MappingProxyType({}))
     """Ids fed before, by dialect."""
+    is_start: bool = False
+    """Whether other chats may begin with the same: a system text, a document."""
 
     def dialect(self, tokenizer_id: str) -> str:
         """Under which name the ids of exactly this text are kept."""
@@ -89,6 +92,8 @@ class Reading:
     """Of the last segment: what a reply's own ids are added to."""
     encoded: Mapping[NodeId, Mapping[str, Ids]]
     """Ids that no node has stored yet, by node and dialect."""
+    marks: Mapping[int, NodeId]
+    """Where the system text and each document end, by tokens from the first one on: what chats share."""
     model: str
     fingerprint: str
     tokenizer_id: str
@@ -111,6 +116,7 @@ class Plan:
         # After each segment, and after each prefix: the places where snapshots are put.
         borders: list[tuple[int, str]] = []
         encoded: dict[NodeId, dict[str, Ids]] = {}
+        marks: dict[int, NodeId] = {}
         chain, last = EMPTY_CHAIN, tuple[int, ...]()
         for segment in self.segments:
             last, n_prefix = segment.ids(tokenizer)
@@ -122,18 +128,21 @@ class Plan:
             name = segment.dialect(tokenizer.tokenizer_id)
             if segment.node_id is not None and name not in segment.known:
                 encoded[segment.node_id] = {name: last}
+            if segment.is_start and segment.node_id is not None and len(last) >= _LONG_START:
+                marks[len(ids)] = segment.node_id
         snapshot, n_read = _deepest(borders, loaded, minds)
         rest = tuple(ids[n_read:])
         if snapshot is None and not rest:
             rest = (0,)  # nothing at all was said: the model starts from the border between texts
             chain, ids = extend(EMPTY_CHAIN, rest), [0]
         return Reading(
-            prompt=Prompt(snapshot, rest),
+            prompt=Prompt(snapshot, rest, tuple(at - n_read for at in marks if at > n_read)),
             chain=chain,
             n_tokens=len(ids),
             last=self.segments[-1],
             last_ids=last,
             encoded=encoded,
+            marks=marks,
             model=loaded.name,
             fingerprint=fingerprint,
             tokenizer_id=tokenizer.tokenizer_id,
@@ -167,11 +176,11 @@ def plan_path(
     """
     turns = path[1:]
     if not template.multi_turn:
-        # Each question stands alone: everything before the last one is left out.
+        # Each question stands alone: everything before the last one is left out, but for documents.
         last_user = max((i for i, node in enumerate(turns) if node.role is Role.USER), default=0)
-        turns = turns[last_user:]
+        turns = [*documents(turns[:last_user]), *turns[last_user:]]
     segments = [_root_segment(path[0], template)]
-    after_reply = False
+    after_reply = has_turns = False
     for place, node in enumerate(turns):
         if node.role is Role.ASSISTANT:
             is_last = place == len(turns) - 1
@@ -183,11 +192,18 @@ def plan_path(
             follows = turns[place + 1 : place + 2]
             asked = _mode_of(follows[0], template) if follows else _known_mode(mode, template)
             text = _turn_text(node, template, first=not after_reply, mode=asked)
-            segments.append(Segment(node.id, text, known=node.tokens))
+            is_document = node.role is Role.RAW and not has_turns
+            segments.append(Segment(node.id, text, known=node.tokens, is_start=is_document))
+            has_turns = has_turns or not is_document
             after_reply = False
     if for_reply:
         segments.append(Segment(None, "", prefix=template.reply_prefix(_known_mode(mode, template))))
     return Plan(tuple(segments))
+
+
+def documents(turns: Sequence[Node]) -> list[Node]:
+    """The texts that a chat begins with, before anybody says anything."""
+    return list(takewhile(lambda node: node.role is Role.RAW, turns))
 
 
 def drawn_ids(node: Node, template: PromptTemplate, tokenizer_id: str) -> Ids:
@@ -200,7 +216,7 @@ def drawn_ids(node: Node, template: PromptTemplate, tokenizer_id: str) -> Ids:
 
 def _root_segment(root: Node, template: PromptTemplate) -> Segment:
     text = template.opening() + template.system_segment(root.text)
-    return Segment(root.id, text, start_ids=template.start_ids, known=root.tokens)
+    return Segment(root.id, text, start_ids=template.start_ids, known=root.tokens, is_start=True)
 
 
 def _turn_text(node: Node, template: PromptTemplate, *, first: bool, mode: str) -> str:
@@ -223,34 +239,36 @@ def _known_mode(mode: str, template: PromptTemplate) -> str:
     return mode if mode in template.thinking else template.default_mode
 
 
+def reading_on(
+    reading: Reading,
+    loaded: LoadedModel,
+    cancelled: Callable[[], bool],
+    progress: Callable[[int, int, str], None],
+) -> Generator[None, None, list[Snapshot] | None]:
+    """Feed what no snapshot holds yet, on the engine thread, with pauses for replies.
+
+    Returns:
+        The minds at the marks and, last, after all of it; None when it was cancelled.
+    """
+    from chatrwkv.engine import read_ids  # torch is loaded by now, and not before
+
+    prompt = reading.prompt
+    if not prompt.token_ids:
+        return [prompt.snapshot] if prompt.snapshot is not None else None
+    steps = read_ids(loaded, prompt.snapshot, prompt.token_ids, cancelled, progress, prompt.marks)
+    return (yield from steps)
+
+
 def read_on(
     reading: Reading,
     loaded: LoadedModel,
     cancelled: Callable[[], bool],
     progress: Callable[[int, int, str], None],
 ) -> Snapshot | None:
-    """Feed what no snapshot holds yet, on the engine thread, and return the mind after it.
-
-    Returns:
-        None when it was cancelled.
-    """
-    snapshot, rest = reading.prompt.snapshot, reading.prompt.token_ids
-    if not rest:
-        return snapshot
-    scratch = (snapshot.state if snapshot else loaded.model.blank()).thaw()
-    logits = None
-    for start in range(0, len(rest), _CHUNK):
-        if cancelled():
-            return None
-        logits = loaded.model.scan([rest[start : start + _CHUNK]], scratch)
-        progress(min(start + _CHUNK, len(rest)), len(rest), "reading")
-    assert logits is not None
-    from chatrwkv.engine import Snapshot  # torch is loaded by now, and not before
-
-    return Snapshot(
-        state=scratch.freeze(0),
-        logits=logits[0].float().cpu().clone(),
-        n_tokens=reading.n_tokens,
-        chain=reading.chain,
-        fingerprint=reading.fingerprint,
-    )
+    """The same without pauses: the mind after all of it, or None when it was cancelled."""
+    steps = reading_on(reading, loaded, cancelled, progress)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value[-1] if end.value else None

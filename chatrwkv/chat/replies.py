@@ -90,6 +90,10 @@ class Keeper(Protocol):
         """The mind after the prompt, and ids that were encoded for it."""
         ...
 
+    def keep_start(self, node_id: NodeId, snapshot: Snapshot) -> None:
+        """The mind after the part of a prompt that other chats may begin with, too."""
+        ...
+
     def keep_reply(self, reply: Reply, node: Node, snapshot: Snapshot | None) -> None:
         """The whole reply and the mind after it."""
         ...
@@ -205,11 +209,17 @@ class Reply:
         elif isinstance(event, Prefilled):
             self._view = replace(self._view, prefill=(event.done, event.total))
             if event.snapshot is not None and self.reading is not None:
-                self._keeper.keep_prompt(self, event.snapshot, self.reading.encoded)
+                self._keep_read(event.snapshot, self.reading, is_whole=event.done == event.total)
         elif isinstance(event, Finished):
             self._finish(event)
         elif isinstance(event, Failed):
             self._fail(event.error)
+
+    def _keep_read(self, snapshot: Snapshot, reading: Reading, *, is_whole: bool) -> None:
+        if is_whole:
+            self._keeper.keep_prompt(self, snapshot, reading.encoded)
+        elif snapshot.n_tokens in reading.marks:
+            self._keeper.keep_start(reading.marks[snapshot.n_tokens], snapshot)
 
     def _take_token(self, token: Token) -> None:
         self._last_token_s = time.monotonic()

@@ -335,6 +335,10 @@ class ChatSession(SessionView):
         after = self._around.store.put_tokens(encoded) if encoded else None
         self._keep_snapshot(owner, snapshot, after)
 
+    def keep_start(self, node_id: NodeId, snapshot: Snapshot) -> None:
+        """Keep the mind after a persona or a document: the next chat that begins with it reads nothing."""
+        self._keep_snapshot(node_id, snapshot, None)
+
     def keep_reply(self, reply: Reply, node: Node, snapshot: Snapshot | None) -> None:
         """The final commit of a reply, then its mind."""
         self._replies = [other for other in self._replies if other is not reply]

@@ -80,7 +80,7 @@ class Prefilled:
     done: int
     total: int
     snapshot: Snapshot | None
-    """The mind after the prompt, once done == total."""
+    """The mind after the prompt once done == total, and at each of the prompt's marks; else None."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ class Prompt:
     snapshot: Snapshot | None
     """None is the blank state."""
     token_ids: tuple[int, ...]
+    marks: tuple[int, ...] = ()
+    """After how many of the ids a snapshot is wanted, too; rising."""
 
 
 @dataclass(frozen=True, slots=True)

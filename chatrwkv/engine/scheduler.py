@@ -109,6 +109,11 @@ class _Prefill:
         self.logits: Tensor | None = None
         self.replies: list[Reply] = []
 
+    def piece(self, most: int) -> tuple[int, ...]:
+        """What is read next: `most` ids, fewer at a mark and at the end."""
+        end = min([self.done + most, *(mark for mark in self.prompt.marks if mark > self.done)])
+        return self.prompt.token_ids[self.done : end]
+
     @property
     def stats(self) -> GenerationStats:
         return GenerationStats(prompt_tokens=self.done, prefill_s=self.seconds)
@@ -219,7 +224,7 @@ class Scheduler:
         if not prefills:
             return
         share = max(1, self._pace.tokens // len(prefills))
-        pieces = [prefill.prompt.token_ids[prefill.done : prefill.done + share] for prefill in prefills]
+        pieces = [prefill.piece(share) for prefill in prefills]
         start = time.perf_counter()
         logits = last_logits(self._model, pieces, self._prompts.scratch)
         seconds = time.perf_counter() - start
@@ -230,13 +235,13 @@ class Scheduler:
             prefill.logits = logits[row]
             prefill.done += len(piece)
             prefill.seconds += seconds
-            snapshot = None
-            if prefill.done == prefill.total:
-                snapshot = self._read_so_far(row, prefill)
-                read.add(row)
+            is_read = prefill.done == prefill.total
+            is_wanted = is_read or prefill.done in prefill.prompt.marks
+            snapshot = self._read_so_far(row, prefill) if is_wanted else None
             for reply in prefill.replies:
                 reply.outlet.put(Prefilled(prefill.done, prefill.total, snapshot))
-            if snapshot is not None:
+            if is_read and snapshot is not None:
+                read.add(row)
                 self._begin(prefill.replies, snapshot, prefill.stats)
         self._prompts.leave(read)
 
