@@ -32,6 +32,7 @@ COMMANDS = {
     "models": "list models and say what they are",
     "prompts": "list, show and check prompt templates",
     "eval": "measure how well a model predicts a text, last words or multiple choice",
+    "bench": "measure how fast a model runs here, against what the machine could do",
     "config": "show the settings and where each comes from",
     "paths": "say where files live",
     "doctor": "check that this installation works",

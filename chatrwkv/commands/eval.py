@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import math
 import sys
-import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chatrwkv.commands.output import add_config, add_json, narrate, print_fields, print_json
+from chatrwkv.commands.measuring import settle_native, watched
+from chatrwkv.commands.output import add_config, add_json, print_fields, print_json
 from chatrwkv.commands.placement import DTYPES, add_placement, placement_flags
 from chatrwkv.errors import BadValue
-from chatrwkv.paths import Paths
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from chatrwkv.engine import Job, LoadedModel
+    from chatrwkv.engine import LoadedModel
     from chatrwkv.engine.tasks.evaluate import Evaluation, Position
 
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 _BAR_CELLS = 40
-_NATIVE_WAIT_S = 300.0  # a first build takes 35 s on a slow core, and more beside other work
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,33 +51,15 @@ def evaluate(args: argparse.Namespace) -> int:
         raise BadValue(f"There is no file {file}.", hint="Give a text or a .jsonl file.")
     flags = {"model.default": args.model, **placement_flags(args)}
     settings = settings_of(args, flags)
-    _settle_native()
+    settle_native()
     with engine_with_model(settings) as (engine, _):
         job = engine.call(_task(file, args.against))
-        result = _watched(job, file.name)
+        result = watched(job, file.name)
     if args.json:
         print_json(asdict(result))
     else:
         _show(args, result)
     return 0
-
-
-def _settle_native() -> None:
-    """Wait until it is decided whether there is native code.
-
-    A model that changes over while it is measured would be two.
-    """
-    from chatrwkv.engine import kernels
-
-    ready = threading.Event()
-    kernels.prepare(Paths.default().cache_dir)
-    kernels.when_ready(lambda _: ready.set())
-    if kernels.library() is None and kernels.status().is_building:
-        narrate("building the native library, once ...")
-    waited = 0.0
-    while kernels.status().is_building and waited < _NATIVE_WAIT_S:
-        waited += 0.2
-        ready.wait(0.2)
 
 
 def _check_served(loaded: LoadedModel) -> None:
@@ -125,30 +105,6 @@ def _task(
         return measure(loaded, read_examples(file), reference=reference, cancelled=cancelled, read=read)
 
     return task
-
-
-def _watched(job: Job[Evaluation], name: str) -> Evaluation:
-    """Wait for the end with the progress on a terminal; ctrl+c stops the work and is passed on."""
-    from chatrwkv.engine import Progress
-    from chatrwkv.text import cut, sanitise_name
-
-    is_watched, shown = sys.stderr.isatty(), 0
-    try:
-        for event in job:
-            if is_watched and isinstance(event, Progress):
-                share = f" {100 * event.done // event.total} %" if event.total else " ..."
-                line = cut(sanitise_name(event.what or name) + share, 79)
-                sys.stderr.write("\r" + line + " " * max(0, shown - len(line)))
-                sys.stderr.flush()
-                shown = len(line)
-    except KeyboardInterrupt:
-        job.cancel()
-        raise
-    finally:
-        if shown:
-            sys.stderr.write("\r" + " " * shown + "\r")
-            sys.stderr.flush()
-    return job.result()
 
 
 def _show(args: argparse.Namespace, result: Evaluation) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chatrwkv.engine import build
+from chatrwkv.engine.cores import cpu_features, default_threads
 from chatrwkv.engine.native import abi
 from chatrwkv.errors import KernelBuildFailed, KernelError, KernelMismatch
 
@@ -180,26 +181,6 @@ def _check(code: int, what: str) -> None:
         raise ValueError(f"{what} refused its arguments")
 
 
-def default_threads() -> int:
-    """The physical cores this process may use, within the CPU quota of its container."""
-    try:
-        allowed = os.sched_getaffinity(0)
-    except AttributeError:  # not on macOS
-        return max(1, (os.cpu_count() or 2) // (2 if platform.machine() == "x86_64" else 1))
-    cores = set()
-    for cpu in allowed:
-        siblings = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        try:
-            cores.add(siblings.read_text(encoding="ascii").strip())
-        except OSError:
-            cores.add(str(cpu))
-    n = len(cores)
-    with suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        n = min(n, int(quota) // int(period))  # "max" is no number
-    return max(1, n)
-
-
 def recipe() -> build.Recipe:
     """How the library is built on this machine."""
     is_x86 = platform.machine() in {"x86_64", "AMD64"}
@@ -214,15 +195,6 @@ def recipe() -> build.Recipe:
     return build.Recipe("chatrwkv", tuple(units), tuple(headers), flags, link)
 
 
-def cpu_features() -> str:
-    """The flags line of the CPU, which enters the key of a build: another CPU, another self-test."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines():
-            if line.lower().startswith(("flags", "features")):
-                return line.partition(":")[2].strip()
-    return platform.processor()
-
-
 class _Native:
     """The one native library of this process."""
 
@@ -230,6 +202,7 @@ class _Native:
         self.lock = threading.Lock()
         self.status = Status()
         self.folder: Path | None = None
+        self.packed: Path | None = None
         self.library: Library | None = None
         self.decided = threading.Event()  # ready, impossible, or being built
         self.waiting: list[Callable[[Library], None]] = []
@@ -261,7 +234,7 @@ def library() -> Library | None:
 
 def packed_folder() -> Path | None:
     """Where packed weights are kept; None before `prepare`."""
-    return _native.folder / "packed" if _native.folder is not None else None
+    return _native.packed
 
 
 def when_ready(then: Callable[[Library], None]) -> None:
@@ -273,16 +246,18 @@ def when_ready(then: Callable[[Library], None]) -> None:
     then(_native.library)
 
 
-def prepare(folder: Path) -> None:
+def prepare(folder: Path, packed: Path | None = None) -> None:
     """Find the library, or build it in the background: once a process, later calls do nothing.
 
     Args:
-        folder: of the cache; builds and packed weights are kept in it.
+        folder: of the cache; builds are kept in it.
+        packed: where packed weights are kept; in `folder` too unless given.
     """
     with _native.lock:
         if _native.folder is not None:
             return
         _native.folder = folder
+        _native.packed = packed or folder / "packed"
         if os.environ.get("CHATRWKV_NATIVE", "1") == "0":
             _native.status = Status(why_not="CHATRWKV_NATIVE=0 switches it off.")
             _native.decided.set()

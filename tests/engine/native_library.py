@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from chatrwkv.engine import build, kernels, quant
+from chatrwkv.engine.cores import cpu_features
 from chatrwkv.engine.kernels import Engine, Library
 from chatrwkv.engine.models.native7 import NativeRWKV7
 from chatrwkv.engine.models.rwkv7 import RWKV7, Weights7
@@ -24,7 +25,7 @@ def library_at(config: pytest.Config, level: str) -> Library:
         pytest.skip("no C++ compiler here")
     assert config.cache is not None
     folder = Path(config.cache.mkdir("native"))
-    built = build.build(kernels.recipe(), folder, compilers=compilers, cpu=kernels.cpu_features())
+    built = build.build(kernels.recipe(), folder, compilers=compilers, cpu=cpu_features())
     for old in folder.glob("chatrwkv-*"):
         if built.library.parent.name not in old.name:
             shutil.rmtree(old, ignore_errors=True)

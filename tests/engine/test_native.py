@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from chatrwkv.engine import quant
-from chatrwkv.engine.kernels import Engine, default_threads
+from chatrwkv.engine.cores import default_threads
+from chatrwkv.engine.kernels import Engine
 from chatrwkv.engine.models.native7 import NativeRWKV7
 from chatrwkv.engine.models.rwkv7 import RWKV7
 from chatrwkv.engine.models.selftest7 import self_test

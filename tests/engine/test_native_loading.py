@@ -44,6 +44,7 @@ def native(monkeypatch):
 def ready(native, library, tmp_path, monkeypatch):
     """A library that is open already, and a cache that takes models of any size."""
     native.folder, native.library = tmp_path / "cache", library
+    native.packed = tmp_path / "cache" / "packed"
     native.decided.set()
     monkeypatch.setattr("chatrwkv.engine.models.native7._WORTH_CACHING", 0)
     return native

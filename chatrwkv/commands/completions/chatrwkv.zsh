@@ -13,6 +13,7 @@ _chatrwkv() {
                 'models:list models and say what they are'
                 'prompts:list, show and check prompt templates'
                 'eval:measure how well a model predicts a text, last words or multiple choice'
+                'bench:measure how fast a model runs here, against what the machine could do'
                 'config:show the settings and where each comes from'
                 'paths:say where files live'
                 'doctor:check that this installation works'
@@ -26,6 +27,7 @@ _chatrwkv() {
                 models) _chatrwkv_models ;;
                 prompts) _chatrwkv_prompts ;;
                 eval) _chatrwkv_eval ;;
+                bench) _chatrwkv_bench ;;
                 config) _chatrwkv_config ;;
                 paths) _chatrwkv_paths ;;
                 doctor) _chatrwkv_doctor ;;
@@ -182,6 +184,10 @@ _chatrwkv_prompts_check() {
 
 _chatrwkv_eval() {
     _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '(-m --model)'{-m,--model}'[name or path of the model]:model:_files' '--against[compare with the same model in this precision, KL and top-1]:fp32|bf16|fp16|int8|int4:(fp32 bf16 fp16 int8 int4)' '--device[auto, cpu, cuda, cuda,N or mps]:device:' '--dtype[precision of the weights]:auto|fp32|bf16|fp16|int8|int4:(auto fp32 bf16 fp16 int8 int4)' '--gpu-layers[this many layers on the GPU, the rest on the CPU]:n:' '--strategy[which layers go where, such as "cuda fp16 *10 -> cpu fp32"]:text:' '--json[print one JSON object]' '--config[read this settings file instead of your own]:file:_files' '*:file:_files'
+}
+
+_chatrwkv_bench() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '(-m --model)'{-m,--model}'[name or path of the model]:model:_files' '--shape[a random RWKV-7 of this shape instead, deleted afterwards]:0.1b|0.4b|1.5b:(0.1b 0.4b 1.5b)' '--threads[on the CPU; all physical cores unless given]:n:' '--rounds[medians of N rounds (5)]:n:' '--device[auto, cpu, cuda, cuda,N or mps]:device:' '--dtype[precision of the weights]:auto|fp32|bf16|fp16|int8|int4:(auto fp32 bf16 fp16 int8 int4)' '--gpu-layers[this many layers on the GPU, the rest on the CPU]:n:' '--strategy[which layers go where, such as "cuda fp16 *10 -> cpu fp32"]:text:' '--json[print one JSON object]' '--config[read this settings file instead of your own]:file:_files'
 }
 
 _chatrwkv_config() {
