@@ -1,6 +1,6 @@
 """What each command does. A verb takes the chat screen and the argument; it raises what the user should read.
 
-Verbs about files and models are in `verbs_files`.
+Verbs about files and models are in `verbs_files`, those about the tree in `verbs_tree`.
 """
 
 from __future__ import annotations
@@ -15,23 +15,17 @@ from chatrwkv.tui.screens.dialogs import EditDialog, PageDialog, TextDialog
 from chatrwkv.tui.screens.help import HelpDialog
 from chatrwkv.tui.screens.sampling import SamplingScreen
 from chatrwkv.tui.verbs_files import FILE_VERBS, file_choices
+from chatrwkv.tui.verbs_tree import TREE_VERBS, number_in, open_session
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from chatrwkv.chat.session import ChatSession
     from chatrwkv.tui.screens.core import ChatCore
 
     Verb = Callable[[ChatCore, str], Awaitable[None]]
 
 # More replies at once than this cannot be read, and each takes a state.
 _MOST_REPLIES = 16
-
-
-def open_session(screen: ChatCore) -> ChatSession:
-    """The chat that is open."""
-    assert screen.session is not None, "commands run only when a chat is open"
-    return screen.session
 
 
 # -- chats --------------------------------------------------------------------------------------------------
@@ -69,35 +63,12 @@ async def undelete(screen: ChatCore, _: str) -> None:
     await screen.undelete_chat()
 
 
-async def fork(screen: ChatCore, _: str) -> None:
-    """A new chat that goes on from here."""
-    session = open_session(screen)
-    made = session.fork(screen.target or session.head)
-    await screen.show_chat(screen.workspace.open_chat(made))
-    screen.say("This is a new chat from that message; nothing has to be read again.")
-    screen.focus_prompt()
-
-
-# -- the tree -----------------------------------------------------------------------------------------------
-
-
-async def undo(screen: ChatCore, _: str) -> None:
-    """Undo the last change."""
-    what = open_session(screen).undo()
-    await screen.refresh_path()
-    screen.say(f"Undone: {what}. /redo does it again." if what else "There is nothing to undo in this chat.")
-
-
-async def redo(screen: ChatCore, _: str) -> None:
-    """Do it again."""
-    what = open_session(screen).redo()
-    await screen.refresh_path()
-    screen.say(f"Done again: {what}." if what else "There is nothing to do again.")
+# -- replies ------------------------------------------------------------------------------------------------
 
 
 async def retry(screen: ChatCore, argument: str) -> None:
     """Other replies."""
-    n = _number(argument, "How many replies", 1, _MOST_REPLIES) if argument else 1
+    n = number_in(argument, "How many replies", 1, _MOST_REPLIES) if argument else 1
     session = open_session(screen)
     if not session.path():
         raise BadValue("There is no message to reply to yet.", hint="Write one first.")
@@ -143,50 +114,6 @@ async def rewrite(screen: ChatCore, _: str) -> None:
         screen.say("Changed in place; what follows is read again when it is needed. u undoes it.")
 
 
-async def drop(screen: ChatCore, _: str) -> None:
-    """Remove a message and all below."""
-    session = open_session(screen)
-    if not session.path():
-        raise BadValue("There is no message to remove.", hint="Write one first.")
-    node_id = screen.target or session.head
-    n = len(session.conversation.subtree(node_id))
-    session.delete(node_id)
-    await screen.refresh_path()
-    screen.say(f"Removed {n} message{'' if n == 1 else 's'}. /undo brings {'it' if n == 1 else 'them'} back.")
-    screen.focus_prompt()
-
-
-async def bookmark(screen: ChatCore, argument: str) -> None:
-    """Name a message."""
-    session = open_session(screen)
-    node = session.node(screen.target or session.head)
-    name = argument or await screen.app.ask(TextDialog("Name this message", node.name))
-    if name is not None:
-        session.bookmark(node.id, name.strip())
-        await screen.refresh_path()
-
-
-async def tree(screen: ChatCore, _: str) -> None:
-    """Show or hide the margin."""
-    if screen.open_panel("side"):
-        screen.refresh_margins()
-        screen.set_focus(screen.side.tree_view)
-    else:
-        screen.focus_prompt()
-
-
-async def goto(screen: ChatCore, argument: str) -> None:
-    """Version N of the message in focus, or of the last reply."""
-    session = open_session(screen)
-    node_id = screen.target or screen.last_reply()
-    if node_id is None:
-        raise BadValue("There is no reply yet.", hint="Write a message first.")
-    row = session.conversation.siblings(node_id)
-    place = _number(argument, "The version", 1, len(row))
-    session.select(row[place - 1])
-    await screen.refresh_path(steady=row[place - 1])
-
-
 async def copy(screen: ChatCore, argument: str) -> None:
     """Copy a message, or its code."""
     session = open_session(screen)
@@ -204,7 +131,9 @@ async def copy(screen: ChatCore, argument: str) -> None:
             raise BadValue("There is no code in this message.", hint="y copies the whole message.")
         number = argument.removeprefix("code").strip()
         place = (
-            _number(number, "The block", 1, len(blocks)) if number else screen.next_code(node_id, len(blocks))
+            number_in(number, "The block", 1, len(blocks))
+            if number
+            else screen.next_code(node_id, len(blocks))
         )
         text, what = blocks[place - 1], f"code {place} of {len(blocks)}"
     screen.app.copy_to_clipboard(text)
@@ -339,18 +268,11 @@ async def quit_(screen: ChatCore, _: str) -> None:
     await screen.app.leave(0)
 
 
-def _number(text: str, what: str, low: int, high: int) -> int:
-    if not text.strip().isdecimal() or not low <= int(text) <= high:
-        raise BadValue(f"{what} is {text!r}; it must be a number from {low} to {high}.", hint="Try again.")
-    return int(text)
-
-
 VERBS: Mapping[str, Verb] = {
-    "new": new, "chats": chats, "rename": rename, "delete": delete, "undelete": undelete, "undo": undo,
-    "redo": redo, "retry": retry, "continue": go_on, "edit": edit, "rewrite": rewrite, "drop": drop,
-    "fork": fork, "bookmark": bookmark, "tree": tree, "goto": goto, "copy": copy, "prompt": prompt,
+    "new": new, "chats": chats, "rename": rename, "delete": delete, "undelete": undelete, "retry": retry,
+    "continue": go_on, "edit": edit, "rewrite": rewrite, "copy": copy, "prompt": prompt,
     "system": system, "think": think, "set": set_, "preset": preset, "seed": seed, "stats": stats,
-    "theme": theme, "help": help_, "quit": quit_, **FILE_VERBS,
+    "theme": theme, "help": help_, "quit": quit_, **FILE_VERBS, **TREE_VERBS,
 }  # fmt: skip
 
 
