@@ -17,6 +17,7 @@ from chatrwkv.engine import kernels
 from chatrwkv.engine.checkpoint import Checkpoint, open_checkpoint
 from chatrwkv.engine.events import ModelInfo
 from chatrwkv.engine.models.split import Split
+from chatrwkv.engine.models.started import started
 from chatrwkv.engine.options import read_options, shown, with_options
 from chatrwkv.engine.placement import make_plan, rescale_every
 from chatrwkv.engine.reading import (
@@ -143,27 +144,60 @@ def load_model(
         ModelError: with the reason; nothing stays allocated.
         LoadCancelled: `cancelled` said so.
     """
-    file = _checkpoint_file(path)
-    checkpoint = open_checkpoint(file)
+    source = _opened(path)
+    kind = str(source.options.get("tokenizer", "auto"))
+    tokenizer = tokenizer_for(source.checkpoint.path, source.spec.n_vocab, kind)
+    plan, model = _run_as(source, device, dtype, progress, cancelled)
+    info = _info(source.name, path, source.spec, plan, tokenizer, model, source.options)
+    banned = tokenizer.unused(source.spec.n_vocab)
+    return LoadedModel(model, tokenizer, source.name, path, plan.place, plan.dtype, banned, info)
+
+
+def load_bare(path: Path, *, device: str = "auto", dtype: str = "auto") -> tuple[Model, Plan]:
+    """A model without a tokenizer, for whoever brings ids; as `load_model` otherwise."""
+    plan, model = _run_as(_opened(path), device, dtype, None, None)
+    return model, plan
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A model file that was opened and found to be sound; its weights are not read."""
+
+    name: str
+    checkpoint: Checkpoint
+    spec: ModelSpec
+    options: Options
+
+
+def _opened(path: Path) -> _Source:
+    checkpoint = open_checkpoint(_checkpoint_file(path))
     spec = detect(checkpoint.shapes, checkpoint.fingerprint, checkpoint.dtype)
-    family = _family(spec.generation)
-    family.check(checkpoint.tensors, spec)
-    options = read_options(file, spec)
-    spec = with_options(spec, options)
+    _family(spec.generation).check(checkpoint.tensors, spec)
+    options = read_options(checkpoint.path, spec)
     name = path.name if path.is_dir() else path.stem
-    tokenizer = tokenizer_for(file, spec.n_vocab, str(options.get("tokenizer", "auto")))
+    return _Source(name, checkpoint, with_options(spec, options), options)
+
+
+def _run_as(
+    source: _Source,
+    device: str,
+    dtype: str,
+    progress: Callable[[int, int], None] | None,
+    cancelled: Callable[[], bool] | None,
+) -> tuple[Plan, Model]:
+    """Plan, check the memory, read the weights."""
+    checkpoint, spec = source.checkpoint, source.spec
+    can_split = _family(spec.generation).BLOCKS is not None
     native = kernels.library() if spec.generation is Generation.V7 else None
     is_exact = native is not None and spec.dtype == "bf16"
-    plan = make_plan(device, dtype, spec, can_split=family.BLOCKS is not None, is_exact_in_bf16=is_exact)
+    plan = make_plan(device, dtype, spec, can_split=can_split, is_exact_in_bf16=is_exact)
     is_native = native is not None and _suits_native(plan)
-    check_memory(name, checkpoint, plan if is_native else _served(plan, spec), is_native=is_native)
+    check_memory(source.name, checkpoint, plan if is_native else _served(plan, spec), is_native=is_native)
     if native is not None and is_native:
         model = _load_native(checkpoint, spec, plan.dtype, native, progress, cancelled)
     else:
-        model = _load_torch(checkpoint, spec, options, plan, progress, cancelled)
-    info = _info(name, path, spec, plan, tokenizer, model, options)
-    banned = tokenizer.unused(spec.n_vocab)
-    return LoadedModel(model, tokenizer, name, path, plan.place, plan.dtype, banned, info)
+        model = _load_torch(checkpoint, spec, source.options, plan, progress, cancelled)
+    return plan, started(model, checkpoint.tensors)
 
 
 def _info(
