@@ -48,6 +48,10 @@ class ChatSettings:
     """Thinking mode of new chats; empty is the template's first."""
     state_budget_mb: int = 512
     """Memory for snapshots; beyond it the least used live on disk only."""
+    state_disk_budget_mb: int = 4000
+    """Disk for snapshots; beyond it the least used go, and are rebuilt from their text when needed."""
+    state_fp16_after_days: int = 0
+    """Snapshots that nobody used for so many days are kept in half precision; 0 keeps all of them exact."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,20 +7,17 @@ own, after the text it belongs to is committed.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import queue
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from chatrwkv.engine import load_state, save_state
+from chatrwkv.chat.shelf import SUFFIX, Shelf
 from chatrwkv.errors import ChatRWKVError, StateError
-from chatrwkv.paths import private_dir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,12 +28,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-SUFFIX = ".rwkvstate"
+__all__ = ["SUFFIX", "Placed", "Stored", "Vault", "VaultUsage", "key_of"]
+
 # A 1.5B model's snapshot is 13 MB: some 300 of them. Older ones are rebuilt from their token ids.
 DISK_BUDGET_BYTES = 4_000_000_000
-SWEEP_AGE_S = 24 * 3600
+# Notices that nobody reads do not pile up.
+_MOST_NOTICES = 20
 # How long a snapshot waits for the commit of its text before it is dropped: the disk is stuck by then.
 _COMMIT_S = 30.0
+_DAY_S = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,20 @@ class VaultUsage:
     n_ram: int
     n_disk: int
     disk_bytes: int
+    disk_budget: int = DISK_BUDGET_BYTES
+    n_pinned: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where one snapshot is."""
+
+    in_memory: bool
+    disk_bytes: int
+    """0 where there is no file."""
+    is_rounded: bool
+    """Whether the file is in half precision."""
+    is_pinned: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +98,16 @@ class Vault:
     """
 
     def __init__(self, folder: Path, budget_bytes: int, disk_budget_bytes: int = DISK_BUDGET_BYTES) -> None:
-        self._folder = folder
+        self._shelf = Shelf(folder, disk_budget_bytes)
         self._budget = budget_bytes
-        self._disk_budget = disk_budget_bytes
         self._lock = threading.Lock()
         self._ram: OrderedDict[str, Snapshot] = OrderedDict()
         self._ram_bytes = 0
-        self._pins: Counter[str] = Counter()
-        self._disk: OrderedDict[str, int] = OrderedDict()  # key to bytes, used least recently first
         self._unwritten: dict[str, Snapshot] = {}
+        self._notices: deque[str] = deque(maxlen=_MOST_NOTICES)
         self._tasks: queue.SimpleQueue[_Write | Callable[[], object] | None] = queue.SimpleQueue()
         self.problem: ChatRWKVError | None = None
         """Why the last file could not be written; None once one could."""
-        self._scan()
         self._thread = threading.Thread(target=self._run, name="vault-writer", daemon=True)
         self._thread.start()
 
@@ -106,7 +117,7 @@ class Vault:
         """Whether it is in memory or on disk; a damaged file still counts."""
         key = key_of(fingerprint, chain)
         with self._lock:
-            return key in self._ram or key in self._unwritten or key in self._disk
+            return key in self._ram or key in self._unwritten or self._shelf.has(key)
 
     def get(self, fingerprint: str, chain: str) -> Snapshot | None:
         """The snapshot after exactly these tokens, from memory or disk; None where there is none."""
@@ -116,21 +127,54 @@ class Vault:
             if found is not None:
                 self._remember(key, found)
                 return found
-        # The index may lack what another process wrote since.
-        if not self._path(key).exists():
+        try:
+            snapshot = self._shelf.read(key, fingerprint, chain)
+        except StateError as error:
+            self._notices.append(
+                f"A kept state is damaged and not used; its text is read again. {error.message}"
+            )
             return None
-        return self._read(key, fingerprint, chain)
+        if snapshot is None:
+            return None
+        if self._shelf.is_rounded(key):
+            self._notices.append(
+                "This branch was unused for long and kept in half precision; /refresh reads it again exactly."
+            )
+        with self._lock:
+            self._remember(key, snapshot)
+        return snapshot
+
+    def where(self, fingerprint: str, chain: str) -> Placed:
+        """Where it is, without touching it."""
+        key = key_of(fingerprint, chain)
+        with self._lock:
+            in_memory = key in self._ram or key in self._unwritten
+        return Placed(in_memory, self._shelf.size(key), self._shelf.is_rounded(key), key in self._shelf.held)
 
     def usage(self) -> VaultUsage:
         """How much is where."""
+        n_disk, disk_bytes = self._shelf.totals()
         with self._lock:
             return VaultUsage(
-                self._ram_bytes, self._budget, len(self._ram), len(self._disk), sum(self._disk.values())
+                self._ram_bytes,
+                self._budget,
+                len(self._ram),
+                n_disk,
+                disk_bytes,
+                self._shelf.budget,
+                len(self._shelf.held),
             )
 
     def path_of(self, fingerprint: str, chain: str) -> Path:
         """Where its file is, or would be."""
-        return self._path(key_of(fingerprint, chain))
+        return self._shelf.path(key_of(fingerprint, chain))
+
+    def take_notices(self) -> list[str]:
+        """What the person should know since the last call: damaged states, rounded ones."""
+        found = []
+        while self._notices:
+            found.append(self._notices.popleft())
+        return found
 
     # -- keeping ------------------------------------------------------------------------------------------
 
@@ -158,27 +202,44 @@ class Vault:
         if durable:
             self._tasks.put(_Write(snapshot, after, saved))
 
+    def renew(self, snapshot: Snapshot, saved: Callable[[Stored], object] | None = None) -> None:
+        """Put a snapshot in the place of the one that is kept for the same tokens."""
+        key = key_of(snapshot.fingerprint, snapshot.chain)
+        self._forget(key)
+        self._tasks.put(lambda: self._shelf.remove(key))
+        self.put(snapshot, saved=saved)
+
     def discard(self, fingerprint: str, chain: str, why: Exception) -> None:
         """Never use this one again: the model refused it."""
         key = key_of(fingerprint, chain)
-        with self._lock:
-            if key in self._ram:
-                self._ram_bytes -= self._ram.pop(key).n_bytes
-        self._discard(key, self._path(key), why)
+        self._forget(key)
+        self._shelf.put_aside(key, why)
+        self._notices.append(
+            f"A kept state does not fit the model and is not used; its text is read again. {why}"
+        )
 
-    def pin(self, fingerprint: str, chain: str) -> None:
-        """Keep it in memory whatever the budget says, until as many `unpin`."""
-        with self._lock:
-            self._pins[key_of(fingerprint, chain)] += 1
-
-    def unpin(self, fingerprint: str, chain: str) -> None:
-        """Take one pin back."""
+    def pin(self, fingerprint: str, chain: str) -> str:
+        """Keep it in memory and on disk whatever the budgets say; returns its key."""
         key = key_of(fingerprint, chain)
+        self._shelf.hold([key])
+        return key
+
+    def unpin(self, fingerprint: str, chain: str) -> str:
+        """Treat it as any other again; returns its key."""
+        key = key_of(fingerprint, chain)
+        self._shelf.release(key)
         with self._lock:
-            self._pins[key] -= 1
-            if self._pins[key] <= 0:
-                del self._pins[key]
             self._shrink()
+        return key
+
+    def pin_keys(self, keys: Iterable[str]) -> None:
+        """Pin what an earlier run pinned."""
+        self._shelf.hold(keys)
+
+    @property
+    def pinned(self) -> set[str]:
+        """The keys of all pins."""
+        return self._shelf.held
 
     def set_budget(self, budget_bytes: int) -> None:
         """Another limit for memory, at once."""
@@ -202,42 +263,21 @@ class Vault:
         self._tasks.put(task)
 
     def sweep(self, linked: Iterable[str]) -> int:
-        """Remove files that no message holds and that are older than a day, and leftovers of crashes.
+        """Remove files that no message holds (see `Shelf.sweep`); returns how many went."""
+        return self._shelf.sweep(linked)
 
-        Args:
-            linked: file names that messages hold.
-
-        Returns:
-            How many files went.
-        """
-        if not self._folder.is_dir():
-            return 0
-        keep, gone, limit = set(linked), 0, time.time() - SWEEP_AGE_S
-        for path in self._folder.iterdir():
-            with contextlib.suppress(OSError):
-                if path.name not in keep and path.is_file() and path.stat().st_mtime < limit:
-                    path.unlink()
-                    gone += 1
-                    with self._lock:
-                        self._disk.pop(path.stem, None)
-        return gone
+    def round_old(self, days: int) -> None:
+        """Store what nobody used for so many days in half precision, one file at a time, in the background."""
+        self.then(lambda: self._round(self._shelf.unused_since(time.time() - days * _DAY_S)))
 
     # -- inside -------------------------------------------------------------------------------------------
 
-    def _path(self, key: str) -> Path:
-        return self._folder / f"{key}{SUFFIX}"
-
-    def _scan(self) -> None:
-        if not self._folder.is_dir():
-            return
-        found = []
-        with os.scandir(self._folder) as entries:
-            for entry in entries:
-                with contextlib.suppress(OSError):
-                    if entry.name.endswith(SUFFIX) and entry.is_file():
-                        about = entry.stat()
-                        found.append((about.st_mtime, entry.name.removesuffix(SUFFIX), about.st_size))
-        self._disk.update((key, size) for _, key, size in sorted(found))
+    def _round(self, keys: list[str]) -> None:
+        if keys:
+            with self._lock:
+                active = {*self._ram, *self._unwritten}
+            self._shelf.round_off(keys[0], active)
+            self.then(lambda: self._round(keys[1:]))  # new states are written in between
 
     def _remember(self, key: str, snapshot: Snapshot) -> None:
         if key not in self._ram:
@@ -246,40 +286,20 @@ class Vault:
         self._ram.move_to_end(key)
         self._shrink(keep=key)
 
+    def _forget(self, key: str) -> None:
+        with self._lock:
+            self._unwritten.pop(key, None)
+            if key in self._ram:
+                self._ram_bytes -= self._ram.pop(key).n_bytes
+
     def _shrink(self, keep: str = "") -> None:
         if self._ram_bytes <= self._budget:
             return
         # The newest stays even when it alone exceeds the budget: the reply on the screen needs it.
-        for key in [k for k in self._ram if k != keep and k not in self._pins]:
+        for key in [k for k in self._ram if k != keep and k not in self._shelf.held]:
             self._ram_bytes -= self._ram.pop(key).n_bytes
             if self._ram_bytes <= self._budget:
                 return
-
-    def _read(self, key: str, fingerprint: str, chain: str) -> Snapshot | None:
-        path = self._path(key)
-        try:
-            snapshot, _ = load_state(path, fingerprint=fingerprint)
-        except (StateError, OSError) as error:
-            self._discard(key, path, error)
-            return None
-        if snapshot.chain != chain:
-            self._discard(key, path, StateError("it belongs to another text"))
-            return None
-        with contextlib.suppress(OSError):
-            os.utime(path)
-        with self._lock:
-            if key in self._disk:
-                self._disk.move_to_end(key)
-            self._remember(key, snapshot)
-        return snapshot
-
-    def _discard(self, key: str, path: Path, error: Exception) -> None:
-        # Kept under another name for whoever wants to know why; the sweep takes it after a day.
-        _log.warning("state %s is not used: %s", path.name, error)
-        with contextlib.suppress(OSError):
-            path.replace(path.with_suffix(".damaged"))
-        with self._lock:
-            self._disk.pop(key, None)
 
     def _run(self) -> None:
         while (task := self._tasks.get()) is not None:
@@ -297,37 +317,15 @@ class Vault:
                 _log.warning("a state was not written", exc_info=True)
 
     def _write(self, task: _Write) -> None:
-        key = key_of(task.snapshot.fingerprint, task.snapshot.chain)
+        snapshot = task.snapshot
+        key = key_of(snapshot.fingerprint, snapshot.chain)
         try:
-            self._save(key, task)
+            if task.after is not None:
+                task.after.result(_COMMIT_S)
+            size = self._shelf.write(key, snapshot)
         finally:
             with self._lock:
                 self._unwritten.pop(key, None)
-
-    def _save(self, key: str, task: _Write) -> None:
-        if task.after is not None:
-            task.after.result(_COMMIT_S)
-        snapshot, path = task.snapshot, self._path(key)
-        if path.exists():
-            os.utime(path)  # a sweep goes by age
-        else:
-            private_dir(self._folder)
-            save_state(path, snapshot, {})
-        size = path.stat().st_size
-        with self._lock:
-            self._disk[key] = size
-            self._disk.move_to_end(key)
-            surplus = self._surplus(key)
-        for old in surplus:
-            self._path(old).unlink(missing_ok=True)
         if task.saved is not None:
-            task.saved(Stored(key, snapshot.fingerprint, snapshot.chain, snapshot.n_tokens, size, path.name))
-
-    def _surplus(self, newest: str) -> list[str]:
-        total, old = sum(self._disk.values()), []
-        for key in [k for k in self._disk if k != newest and k not in self._pins]:
-            if total <= self._disk_budget:
-                break
-            total -= self._disk.pop(key)
-            old.append(key)
-        return old
+            place = self._shelf.path(key).name
+            task.saved(Stored(key, snapshot.fingerprint, snapshot.chain, snapshot.n_tokens, size, place))

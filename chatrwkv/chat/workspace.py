@@ -33,6 +33,7 @@ _log = logging.getLogger(__name__)
 _HISTORY = "prompt_history"
 _HISTORY_LINES = 500
 _LAST_MODEL = "last_model"
+_PINNED = "pinned_states"
 
 
 class Workspace:
@@ -55,7 +56,11 @@ class Workspace:
         )
         self._store = store
         self._locks = ChatLocks(paths.state_dir / "chats.lock")
-        self._vault = Vault(paths.states, settings.chat.state_budget_mb * 1_000_000)
+        own = settings.chat
+        self._vault = Vault(
+            paths.states, own.state_budget_mb * 1_000_000, own.state_disk_budget_mb * 1_000_000
+        )
+        self._vault.pin_keys(str(key) for key in store.setting(_PINNED, []))
         self._sessions: dict[ChatId, ChatSession] = {}
         self._history: list[str] | None = None
         self._is_closed = False
@@ -99,6 +104,8 @@ class Workspace:
             store.backup_daily()
             # It looks at every file, so it does not stand in the way of the first screen.
             made._vault.then(lambda: made._vault.sweep(store.linked_places()))
+            if settings.chat.state_fp16_after_days:
+                made._vault.round_old(settings.chat.state_fp16_after_days)
         return made
 
     def close(self) -> None:

@@ -2,7 +2,8 @@
 
     8 bytes   length of the header, little endian
     header    JSON: {"__metadata__": {…strings…}, tensor name: {"dtype", "shape", "data_offsets"}}
-    data      the tensors without gaps: "logits" (V,) and "state.NAME" for each tensor of the state
+    data      the tensors without gaps: "logits" (V,) and "state.NAME" for each tensor of the state; F32,
+              F16 where the file was asked to be half as large, I64 for token ids
 
 The metadata holds a sha256 for each tensor and one over length and header, computed with its own 64
 characters as zeros; the header's is checked before anything else in it is believed. So every single bit of
@@ -37,7 +38,8 @@ VERSION = 1
 _OWN = "chatrwkv."  # prefix of the metadata this module keeps for itself
 _HASH_KEY = b'"chatrwkv.header_sha256":"'
 _ZEROS = b"0" * 64
-_ITEM_BYTES = {"F32": 4, "I64": 8}
+_DTYPES = {"torch.float32": "F32", "torch.float16": "F16", "torch.int64": "I64"}
+_ITEM_BYTES = {"F32": 4, "F16": 2, "I64": 8}
 # A state has up to ten tensors and its metadata a few lines; more is damage or malice.
 _MAX_HEADER_BYTES = 1 << 20
 _MAX_TENSORS = 64
@@ -59,6 +61,8 @@ class StateInfo:
     """The name of the model when it was saved; "" if unknown."""
     created: str
     """ISO 8601; "" if unknown."""
+    is_rounded: bool = False
+    """Whether some of it is in half precision."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Everything the caller of `save_state` gave."""
 
@@ -72,19 +76,22 @@ class _Entry:
     end: int
 
 
-def save_state(path: Path, snapshot: Snapshot, metadata: Mapping[str, str]) -> None:
+def save_state(path: Path, snapshot: Snapshot, metadata: Mapping[str, str], *, rounded: bool = False) -> None:
     """Write a snapshot so that the file is either complete or absent, readable by its owner only.
 
     Args:
         path: replaced if it exists.
         snapshot: what to write.
         metadata: strings to keep beside it; `model` and `created` have fields of their own in `StateInfo`.
+        rounded: store the state in half precision where its numbers are in range (2^-11 of each is lost);
+            the logits stay exact.
 
     Raises:
         StateError: the folder is missing, full or may not be written; an existing file is unharmed.
     """
-    tensors = {"logits": snapshot.logits} | {
-        f"state.{name}": tensor for name, tensor in snapshot.state.tensors.items()
+    tensors = {"logits": _plain(snapshot.logits)} | {
+        f"state.{name}": _halved(tensor) if rounded else _plain(tensor)
+        for name, tensor in snapshot.state.tensors.items()
     }
     parts = {name: _raw(tensor) for name, tensor in sorted(tensors.items())}
     own = {
@@ -98,7 +105,7 @@ def save_state(path: Path, snapshot: Snapshot, metadata: Mapping[str, str]) -> N
     table: dict[str, object] = {"__metadata__": given | own}
     at = 0
     for name, raw in parts.items():
-        dtype = "F32" if tensors[name].is_floating_point() else "I64"
+        dtype = _DTYPES[str(tensors[name].dtype)]
         shape = list(tensors[name].shape)
         table[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(raw)]}
         at += len(raw)
@@ -138,9 +145,10 @@ def load_state(path: Path, *, fingerprint: str | None = None) -> tuple[Snapshot,
                 raise _corrupt(path, "it ends too early")
             if sha256(raw).hexdigest() != own.get(f"sha256.{entry.name}"):
                 raise _corrupt(path, f"the checksum of {entry.name!r} does not match")
-            dtype = torch.int64 if entry.dtype == "I64" else torch.float32
+            dtype = {"I64": torch.int64, "F16": torch.float16}.get(entry.dtype, torch.float32)
             flat = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
-            tensors[entry.name] = flat.reshape(entry.shape)
+            whole = flat.float() if dtype is torch.float16 else flat
+            tensors[entry.name] = whole.reshape(entry.shape)
     if "logits" not in tensors or tensors["logits"].ndim != 1:
         raise _corrupt(path, "it has no logits")
     logits = tensors.pop("logits")
@@ -160,9 +168,19 @@ def peek_state(path: Path) -> StateInfo:
         return _header(path, file, size)[0]
 
 
-def _raw(tensor: Tensor) -> memoryview:
+def _plain(tensor: Tensor) -> Tensor:
     dense = tensor.detach().cpu()
-    dense = (dense.float() if dense.is_floating_point() else dense.long()).contiguous()
+    return (dense.float() if dense.is_floating_point() else dense.long()).contiguous()
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    """In half precision, or whole where a number is out of its range (v4 counts from -1e38)."""
+    whole = _plain(tensor)
+    half = whole.half() if whole.is_floating_point() else whole
+    return half if bool(half.isfinite().all()) else whole
+
+
+def _raw(dense: Tensor) -> memoryview:
     return dense.reshape(-1).numpy().data.cast("B") if dense.numel() else memoryview(b"")
 
 
@@ -219,7 +237,9 @@ def _header(path: Path, file: BufferedReader, size: int) -> tuple[StateInfo, lis
         raise _corrupt(path, f"it has {size:,} bytes, but its header describes another size")
     given = {key: value for key, value in metadata.items() if not key.startswith(_OWN)}
     model, created = given.get("model", ""), given.get("created", "")
-    return StateInfo(path, fingerprint, n_tokens, chain, size, model, created, given), entries, own
+    is_rounded = any(entry.dtype == "F16" for entry in entries)
+    info = StateInfo(path, fingerprint, n_tokens, chain, size, model, created, is_rounded, given)
+    return info, entries, own
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from chatrwkv.engine.events import Done, Failed, Finished, Progress
 from chatrwkv.engine.faults import foreign_errors, in_our_words
 from chatrwkv.engine.importing import import_torch
 from chatrwkv.engine.job import Job, ReplyJob
+from chatrwkv.engine.pauses import PausedTasks
 from chatrwkv.errors import ChatRWKVError, GenerationError, ModelNotFound, ModelTooLarge, OutOfMemory
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class EngineThread:
         self._loaded: LoadedModel | None = None
         self._scheduler: Scheduler | None = None
         self._replying: list[ReplyJob] = []
-        self._tasks: deque[tuple[Job[Any], Generator[None, None, Any]]] = deque()
+        self._paused = PausedTasks()
         self._info: ModelInfo | None = None
         self._lock = threading.Lock()  # between `_post` and `close`
         self._is_closing = False
@@ -189,7 +190,7 @@ class EngineThread:
         while not self._is_closing:
             self._collect()
             self._work()
-            self._advance_tasks()
+            self._paused.advance(self._leaving)
             if self._scheduler is not None and self._scheduler.is_busy:
                 self._turn(self._scheduler)
                 if not self._is_replying:
@@ -210,7 +211,7 @@ class EngineThread:
 
     @property
     def _is_busy(self) -> bool:
-        return self._is_replying or bool(self._tasks)
+        return self._is_replying or bool(self._paused)
 
     def _collect(self) -> None:
         """Take what was posted; wait for it if there is nothing else to do."""
@@ -256,24 +257,9 @@ class EngineThread:
             job.put(Failed(error))
         else:
             if isinstance(result, Generator):
-                self._tasks.append((job, result))
+                self._paused.add(job, result)
             else:
                 job.put(Done(result))
-
-    def _advance_tasks(self) -> None:
-        """Run every task that is under way to its next pause."""
-        for _ in range(len(self._tasks)):
-            job, steps = self._tasks.popleft()
-            try:
-                with foreign_errors(self._leaving):
-                    end = _next(steps)
-            except ChatRWKVError as error:
-                job.put(Failed(error))
-            else:
-                if end is None:
-                    self._tasks.append((job, steps))
-                else:
-                    job.put(end)
 
     def _leaving(self) -> bool:
         # `import torch` fails in any of a hundred places when the program is on its way out.
@@ -354,25 +340,13 @@ class EngineThread:
             for job in message.jobs if isinstance(message, _Submit) else [message.job]:
                 job.cancel()
         self._agenda.clear()
-        for reply in self._replying:
-            reply.cancel()
-        for job, steps in self._tasks:
-            steps.close()
-            job.put(Failed(GenerationError("It was stopped: the engine is closed.")))
-        self._tasks.clear()
+        for job in self._replying:
+            job.cancel()
+        self._paused.close()
         if self._scheduler is not None and self._scheduler.is_busy:
             self._turn(self._scheduler)
         self._replying.clear()
         self._scheduler = self._loaded = None
-
-
-def _next(steps: Generator[None, None, Any]) -> Done | None:
-    """Run a task to its next pause; its result, if that was its end."""
-    try:
-        next(steps)
-    except StopIteration as end:
-        return Done(end.value)
-    return None
 
 
 def _emptied(queue: SimpleQueue[_Message | None]) -> Iterator[_Message | None]:

@@ -15,6 +15,7 @@ import torch
 from chatrwkv.chat.vault import Stored, Vault, key_of
 from chatrwkv.engine import EMPTY_CHAIN, Snapshot, State, extend
 from chatrwkv.errors import StoreFull
+from tests.fakes import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -238,3 +239,103 @@ def test_many_threads_may_ask_at_once(vault: Vault):
     assert not failures
     usage = vault.usage()
     assert usage.ram_bytes == usage.n_ram * N_BYTES <= 10 * N_BYTES
+
+
+def test_disk_stays_within_its_budget_but_pinned_files_stay(tmp_path: Path):
+    vault = Vault(tmp_path / "states", budget_bytes=10 * N_BYTES, disk_budget_bytes=8 * N_BYTES)
+    first = mind(1)
+    vault.put(first)
+    vault.pin(MODEL, first.chain)
+    for i in range(2, 30):
+        vault.put(mind(i))
+    vault.flush()
+    usage = vault.usage()
+    assert usage.disk_bytes <= 8 * N_BYTES
+    assert vault.path_of(MODEL, first.chain).exists()
+    assert not vault.path_of(MODEL, mind(2).chain).exists()
+    assert vault.where(MODEL, first.chain).is_pinned
+    vault.close()
+
+
+def test_a_pinned_file_is_not_swept(vault: Vault):
+    pinned, other = mind(1), mind(2)
+    vault.put(pinned)
+    vault.put(other)
+    vault.flush()
+    vault.pin(MODEL, pinned.chain)
+    for each in (pinned, other):
+        os.utime(vault.path_of(MODEL, each.chain), (0, 0))
+    assert vault.sweep([]) == 1
+    assert vault.path_of(MODEL, pinned.chain).exists()
+
+
+def test_a_damaged_file_is_said_and_never_used(tmp_path: Path):
+    first = Vault(tmp_path, budget_bytes=N_BYTES)
+    first.put(mind(1))
+    first.close()
+    second = Vault(tmp_path, budget_bytes=N_BYTES)
+    path = second.path_of(MODEL, mind(1).chain)
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    assert second.get(MODEL, mind(1).chain) is None
+    (notice,) = second.take_notices()
+    assert "read again" in notice
+    assert not second.take_notices()
+    second.close()
+
+
+def test_a_renewed_mind_takes_the_place_of_the_old_one_everywhere(vault: Vault):
+    old = mind(1)
+    new = Snapshot(State({"wkv": torch.full((100, 100), 7.0)}), old.logits, 1, old.chain, MODEL)
+    vault.put(old)
+    vault.renew(new)
+    assert vault.get(MODEL, old.chain) is new
+    vault.flush()
+    vault.set_budget(0)
+    vault.put(mind(2), durable=False)
+    assert same(vault.get(MODEL, old.chain), new)
+
+
+def aged(tmp_path: Path, *minds: Snapshot) -> Vault:
+    """The next start, ten days after these were used."""
+    before = Vault(tmp_path, budget_bytes=100 * N_BYTES)
+    for each in minds:
+        before.put(each)
+    before.close()
+    for each in minds:
+        path, then = before.path_of(MODEL, each.chain), time.time() - 10 * 24 * 3600
+        os.utime(path, (then, then))
+    return Vault(tmp_path, budget_bytes=100 * N_BYTES)
+
+
+def until_rounded(vault: Vault, each: Snapshot) -> None:
+    wait_until(lambda: vault.where(MODEL, each.chain).is_rounded)
+
+
+def test_old_minds_are_rounded_only_when_asked_for_and_it_is_said_when_one_is_used(tmp_path: Path):
+    old, pinned = mind(1), mind(2)
+    vault = aged(tmp_path, old, pinned)
+    vault.pin(MODEL, pinned.chain)
+    fresh = mind(3)
+    vault.put(fresh)
+    size = vault.where(MODEL, old.chain).disk_bytes
+    vault.round_old(7)
+    until_rounded(vault, old)
+    vault.flush()
+    assert vault.where(MODEL, old.chain).disk_bytes < 0.6 * size
+    assert not vault.where(MODEL, pinned.chain).is_rounded
+    assert not vault.where(MODEL, fresh.chain).is_rounded
+    assert not vault.take_notices()
+    assert same(vault.get(MODEL, old.chain), old), "whole numbers survive rounding"
+    (notice,) = vault.take_notices()
+    assert "half precision" in notice
+    vault.close()
+
+
+def test_a_mind_in_use_is_not_rounded_however_old_its_file(tmp_path: Path):
+    active, other = mind(1), mind(2)
+    vault = aged(tmp_path, active, other)
+    vault.put(active, durable=False)
+    vault.round_old(7)
+    until_rounded(vault, other)
+    assert not vault.where(MODEL, active.chain).is_rounded
+    vault.close()

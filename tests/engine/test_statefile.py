@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -237,3 +238,27 @@ def test_integer_tensors_and_empty_ones_survive(tmp_path):
     save_state(path, Snapshot(state, torch.zeros(3), 2, EMPTY_CHAIN, "f"), {})
     snapshot, _ = load_state(path)
     assert snapshot.state.digest() == state.digest()
+
+
+def test_a_rounded_file_is_half_as_large_and_says_so(tmp_path):
+    snapshot = dataclasses.replace(small_snapshot(), state=State({"wkv": torch.randn(2, 4, 16, 16)}))
+    save_state(tmp_path / "whole.rwkvstate", snapshot, {})
+    save_state(tmp_path / "half.rwkvstate", snapshot, {}, rounded=True)
+    whole, half = (peek_state(tmp_path / f"{name}.rwkvstate") for name in ("whole", "half"))
+    assert (whole.is_rounded, half.is_rounded) == (False, True)
+    assert whole.n_bytes - half.n_bytes >= snapshot.state.n_bytes / 2 - 64
+    back = load_state(tmp_path / "half.rwkvstate")[0]
+    assert back.state.tensors["wkv"].dtype is torch.float32
+    torch.testing.assert_close(
+        back.state.tensors["wkv"], snapshot.state.tensors["wkv"], rtol=2**-11, atol=1e-7
+    )
+    assert torch.equal(back.logits, snapshot.logits)
+    assert back.chain == snapshot.chain
+
+
+def test_numbers_beyond_half_precision_are_kept_whole(tmp_path):
+    """RWKV-4 starts its exponents at -1e38; rounded they would be -inf, and the state useless."""
+    state = State({"pp": torch.full((1, 4), -1e38), "aa": torch.ones(1, 4)})
+    save_state(tmp_path / "a.rwkvstate", dataclasses.replace(small_snapshot(), state=state), {}, rounded=True)
+    back = load_state(tmp_path / "a.rwkvstate")[0]
+    assert torch.equal(back.state.tensors["pp"], state.tensors["pp"])

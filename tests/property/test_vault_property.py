@@ -59,7 +59,7 @@ class Vaults(RuleBasedStateMachine):
 
     @rule(number=NUMBER)
     def pin(self, number: int) -> None:
-        if len(self.pinned) < 2:
+        if len(self.pinned) < 2 and number not in self.pinned:
             self.vault.pin(MODEL, MINDS[number].chain)
             self.pinned.append(number)
 
