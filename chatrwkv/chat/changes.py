@@ -55,7 +55,7 @@ class Changes:
 
     def overlay(self, node: Node) -> None:
         """Show a node newer than the stored one; it also survives a reload."""
-        self._fresh[node.id] = node
+        node = self._fresh[node.id] = _light(node)
         if node.id in self.view.nodes:
             self.view = self.view.with_node(node)
 
@@ -66,7 +66,7 @@ class Changes:
 
     def settle(self, node: Node) -> None:
         """`node` is stored now."""
-        if self._fresh.get(node.id) is node:
+        if self._fresh.get(node.id) == _light(node):
             self._fresh.pop(node.id, None)
 
     # -- operations ---------------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ class Changes:
             ids = [node.id for node in nodes]
             forward: list[Change] = [{"do": "show", "ids": ids}]
             inverse: list[Change] = [{"do": "hide", "ids": ids}]
-            after = view.with_nodes(nodes).with_head(head)
+            after = view.with_nodes(map(_light, nodes)).with_head(head)
             if title is not None and title != view.title:
                 _also(forward, inverse, setting("title", title, view.title))
                 after = replace(after, title=title)
@@ -116,7 +116,7 @@ class Changes:
             if node.id not in view.nodes:
                 raise StoreError("The message was deleted in another window.")
             forward, inverse = rewriting(node, old or view.nodes[node.id])
-            return Operation(label, [forward], [inverse]), view.with_node(node)
+            return Operation(label, [forward], [inverse]), view.with_node(_light(node))
 
         self._commit(build)
 
@@ -192,6 +192,11 @@ class Changes:
         changed = {p: c for p, c in shown.items() if self._stored_shown.get(p) != c}
         self._store.set_head(self._id, head, changed)
         self._stored_shown, self._stored_head = shown, head
+
+
+def _light(node: Node) -> Node:
+    """As a view holds it: a long chat's records are larger than its states."""
+    return replace(node, record=None)
 
 
 def _also(forward: list[Change], inverse: list[Change], pair: tuple[Change, Change]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from chatrwkv.chat.record import record_from_dict, record_to_dict
 from chatrwkv.chat.rows import meta_from_dict, meta_to_dict, params_from_dict, params_to_dict
 from chatrwkv.chat.tree import Conversation, Node, NodeStatus, Role, new_id
 from chatrwkv.errors import ChatRWKVError, StoreError
@@ -48,6 +49,7 @@ def _node_to_dict(node: Node) -> dict[str, Any]:
         "name": node.name,
         "meta": meta_to_dict(node.meta) if node.meta else None,
         "tokens": {name: list(ids) for name, ids in sorted(node.tokens.items())},
+        **({"record": record_to_dict(node.record)} if node.record else {}),
     }
 
 
@@ -94,6 +96,7 @@ def _node_from_dict(values: Mapping[str, Any]) -> Node:
         created=float(values["created"]),
         tokens=MappingProxyType({str(k): _ids(v) for k, v in values["tokens"].items()}),
         name=str(values["name"]),
+        record=record_from_dict(values["record"]) if values.get("record") else None,
     )
 
 

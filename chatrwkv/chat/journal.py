@@ -16,6 +16,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from chatrwkv.chat.record import put_record
 from chatrwkv.chat.rows import dump, node_columns, pack_ids
 from chatrwkv.errors import StoreCorrupt
 
@@ -71,6 +72,8 @@ def insert_nodes(connection: sqlite3.Connection, chat_id: str, nodes: Iterable[N
             (node.id, chat_id, node.parent, node.role.value, node.created, *columns.values()),
         )
         put_tokens(connection, node.id, node.tokens)
+        if node.record is not None:
+            put_record(connection, node.id, node.record)
 
 
 def put_tokens(connection: sqlite3.Connection, node_id: str, tokens: Mapping[str, tuple[int, ...]]) -> None:

@@ -103,7 +103,24 @@ def m002_search(connection: sqlite3.Connection) -> None:
         build_index(connection)
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_chats, m002_search)
+def m003_token_records(connection: sqlite3.Connection) -> None:
+    """What was likely at each token of a reply."""
+    connection.execute(
+        """CREATE TABLE node_records (
+            node TEXT PRIMARY KEY REFERENCES nodes(id) ON DELETE CASCADE,
+            tokenizer TEXT NOT NULL,
+            text TEXT NOT NULL,                 -- what the rows cover: an edit makes only the rest stale
+            row_bytes INTEGER NOT NULL,
+            rows BLOB NOT NULL                  -- see engine/record.py
+        )"""
+    )
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    m001_chats,
+    m002_search,
+    m003_token_records,
+)
 
 
 def migrate(

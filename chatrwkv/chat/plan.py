@@ -209,9 +209,18 @@ def documents(turns: Sequence[Node]) -> list[Node]:
 def drawn_ids(node: Node, template: PromptTemplate, tokenizer_id: str) -> Ids:
     """The ids of a reply that were drawn, not given, if they are known for this tokenizer."""
     n_drawn = node.meta.n_drawn if node.meta else 0
-    segment = _reply_segment(node, template)
-    known = node.tokens.get(segment.dialect(tokenizer_id), ())
+    known = fed_ids(node, template, tokenizer_id)
     return known[len(known) - n_drawn :] if n_drawn <= len(known) else ()
+
+
+def fed_ids(node: Node, template: PromptTemplate, tokenizer_id: str) -> Ids:
+    """All ids of a reply, what the template put before it included, if they are known for this tokenizer."""
+    return node.tokens.get(reply_dialect(node, template, tokenizer_id), ())
+
+
+def reply_dialect(node: Node, template: PromptTemplate, tokenizer_id: str) -> str:
+    """Under which name the ids of a reply with this text are kept."""
+    return _reply_segment(node, template).dialect(tokenizer_id)
 
 
 def _root_segment(root: Node, template: PromptTemplate) -> Segment:

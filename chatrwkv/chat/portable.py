@@ -72,6 +72,7 @@ def _with_read_ids(conversation: Conversation, reading: Reading) -> Conversation
         [
             replace(
                 node,
+                record=None,  # nine times the size of the ids, for a file that is to be sent
                 tokens={
                     name: ids
                     for name, ids in {**node.tokens, **reading.encoded.get(node.id, {})}.items()

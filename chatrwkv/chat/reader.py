@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from chatrwkv.chat.database import check, connect, naming_errors
+from chatrwkv.chat.record import read_records
 from chatrwkv.chat.rows import node_from_row, params_from_dict, unpack_ids
 from chatrwkv.chat.search import Hit, search
 from chatrwkv.chat.tree import ChatId, Conversation, NodeId
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
     from pathlib import Path
+
+    from chatrwkv.chat.record import TokenRecord
+
+_RECORDS = "SELECT r.node, r.tokenizer, r.text, r.row_bytes, r.rows FROM node_records r"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +74,12 @@ class Reader:
             for row in rows
         ]
 
-    def load(self, chat_id: ChatId) -> tuple[Conversation, int]:
+    def load(self, chat_id: ChatId, *, with_records: bool = False) -> tuple[Conversation, int]:
         """A conversation and its revision.
+
+        Args:
+            chat_id: which.
+            with_records: with what was likely at each token, which is ten times the text.
 
         Raises:
             StoreError: there is no such chat, or it is damaged.
@@ -79,9 +88,14 @@ class Reader:
             connection = self._connection()
             connection.execute("BEGIN")  # one view over all queries
             try:
-                return read_conversation(connection, chat_id)
+                return read_conversation(connection, chat_id, with_records=with_records)
             finally:
                 connection.execute("COMMIT")
+
+    def record(self, node_id: NodeId) -> TokenRecord | None:
+        """What was likely at each token of a message; None if nothing was kept."""
+        rows = self._query(f"{_RECORDS} WHERE r.node = ?", (node_id,))
+        return read_records(rows).get(node_id)
 
     def revision(self, chat_id: ChatId) -> int:
         """How often the chat was changed, by any process; -1 when it is gone."""
@@ -135,7 +149,9 @@ class Reader:
         return connection
 
 
-def read_conversation(connection: sqlite3.Connection, chat_id: ChatId) -> tuple[Conversation, int]:
+def read_conversation(
+    connection: sqlite3.Connection, chat_id: ChatId, *, with_records: bool = False
+) -> tuple[Conversation, int]:
     """A conversation and its revision, inside a transaction.
 
     Raises:
@@ -154,10 +170,15 @@ def read_conversation(connection: sqlite3.Connection, chat_id: ChatId) -> tuple[
         (chat_id,),
     ):
         tokens.setdefault(node_id, {})[dialect] = unpack_ids(blob)
+    nodes = [node_from_row(row, tokens.get(row["id"], {})) for row in rows]
+    if with_records:
+        found = connection.execute(f"{_RECORDS} JOIN nodes n ON n.id = r.node WHERE n.chat = ?", (chat_id,))
+        records = read_records(found)
+        nodes = [replace(node, record=records.get(node.id)) for node in nodes]
     conversation = Conversation.build(
         chat_id,
         chat["title"],
-        [node_from_row(row, tokens.get(row["id"], {})) for row in rows],
+        nodes,
         head=chat["head"],
         shown={row["id"]: row["shown"] for row in rows if row["shown"]},
         template=chat["template"],

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from chatrwkv.chat.plan import Ids, Plan, Reading, dialect
+from chatrwkv.chat.record import record_before
 from chatrwkv.chat.reply import Part
 from chatrwkv.chat.tree import Node, NodeId, NodeStatus
 from chatrwkv.engine import Failed, Finished, FinishReason, Prefilled, Token
@@ -17,6 +18,7 @@ from chatrwkv.engine import Failed, Finished, FinishReason, Prefilled, Token
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from chatrwkv.chat.record import TokenRecord
     from chatrwkv.chat.reply import ReplySplitter
     from chatrwkv.chat.vault import Vault
     from chatrwkv.engine import Event, GenerationStats, Job, LoadedModel, Prompt, Snapshot
@@ -80,8 +82,8 @@ class Keeper(Protocol):
         """Where snapshots are looked up."""
         ...
 
-    def keep_text(self, node_id: NodeId, text: str) -> None:
-        """The text so far."""
+    def keep_text(self, node_id: NodeId, text: str, record: TokenRecord | None) -> None:
+        """The reply so far."""
         ...
 
     def keep_prompt(
@@ -158,6 +160,16 @@ class Reply:
     def is_running(self) -> bool:
         """Whether more may come."""
         return self._view.is_running
+
+    @property
+    def record(self) -> TokenRecord | None:
+        """What was likely at each token so far."""
+        return self._so_far().record
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether it goes on from a text that was there, rather than from a place inside another reply."""
+        return self.before is not None and self.before.status is not NodeStatus.STREAMING
 
     # -- for the engine -----------------------------------------------------------------------------------
 
@@ -253,8 +265,21 @@ class Reply:
             return
         if n - self._saved_tokens >= SAVE_EVERY_TOKENS or now - self._saved_s >= SAVE_EVERY_S:
             self._saved_s, self._saved_tokens = now, n
-            self.node = replace(self.node, text=self._text)
-            self._keeper.keep_text(self.node.id, self._text)
+            self.node = self._so_far()
+            self._keeper.keep_text(self.node.id, self._text, self.node.record)
+
+    def _so_far(self) -> Node:
+        rows = b"".join(token.row for token in self.tokens)
+        return replace(self.node, text=self._text, record=self._record(self._text, rows))
+
+    def _record(self, text: str, rows: bytes) -> TokenRecord | None:
+        """What was likely at each token of `text`, which `rows` complete."""
+        if self.reading is None or not self.tokens:
+            return self.node.record
+        row_bytes = len(self.tokens[0].row)
+        known = self.before.record if self.before else None
+        began = record_before(known, self._began, self.reading.tokenizer_id, row_bytes)
+        return began.extended(text, rows)
 
     def _finish(self, event: Finished) -> None:
         # What was held back is only here.
@@ -272,7 +297,7 @@ class Reply:
                 stats=event.stats,
                 n_drawn=meta.n_drawn + len(event.token_ids),
             )
-        node = replace(self.node, text=text, status=status, meta=meta)
+        node = replace(self.node, text=text, status=status, meta=meta, record=self._record(text, event.rows))
         if self.reading is not None:
             node = _with_ids(node, self.reading, event.token_ids)
         self._end(node, event.snapshot)
@@ -288,7 +313,7 @@ class Reply:
     def _fail(self, error: ChatRWKVError) -> None:
         self._add_parts(self._splitter.finish())
         meta = replace(self.node.meta, reason=error.message) if self.node.meta else None
-        self._end(replace(self.node, text=self._text, status=NodeStatus.FAILED, meta=meta), None)
+        self._end(replace(self._so_far(), status=NodeStatus.FAILED, meta=meta), None)
         self._view = replace(
             self._view, text=self._text, parts=tuple(self._parts), status=NodeStatus.FAILED, error=error
         )
@@ -297,8 +322,7 @@ class Reply:
         """End now with the text so far, whatever the engine still does."""
         if self.is_running:
             self.stop()
-            node = replace(self.node, text=self._text, status=NodeStatus.STOPPED)
-            self._end(node, None)
+            self._end(replace(self._so_far(), status=NodeStatus.STOPPED), None)
             self._view = replace(self._view, status=NodeStatus.STOPPED)
 
     def _end(self, node: Node, snapshot: Snapshot | None) -> None:

@@ -13,7 +13,17 @@ from chatrwkv.chat.migrations import migrate
 from chatrwkv.paths import private_dir
 
 # Parents before children, since foreign keys are on.
-_TABLES = ("chats", "nodes", "node_tokens", "snapshots", "node_snapshot", "op_log", "drafts", "settings")
+_TABLES = (
+    "chats",
+    "nodes",
+    "node_tokens",
+    "node_records",
+    "snapshots",
+    "node_snapshot",
+    "op_log",
+    "drafts",
+    "settings",
+)
 
 
 def take_over(connection: sqlite3.Connection, backup: Path, folder: Path) -> int:

@@ -6,37 +6,37 @@ that another process made stale is loaded again first, so that nobody overwrites
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from chatrwkv.chat.branching import branch
 from chatrwkv.chat.plan import drawn_ids, plan_path
 from chatrwkv.chat.portable import save_portable
 from chatrwkv.chat.replies import Reply
+from chatrwkv.chat.session_keeper import SessionKeeper
 from chatrwkv.chat.session_tree import SessionTree
 from chatrwkv.chat.session_view import storable
 from chatrwkv.chat.tree import ChatId, Node, NodeId, NodeStatus, ReplyMeta, Role, new_id, new_node
 from chatrwkv.engine import GenerateRequest
-from chatrwkv.errors import BadValue, StoreError
+from chatrwkv.errors import BadValue
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from concurrent.futures import Future
+    from collections.abc import Sequence
     from pathlib import Path
 
     from chatrwkv.chat.plan import Ids
     from chatrwkv.chat.surroundings import Surroundings
     from chatrwkv.chat.template import PromptTemplate
-    from chatrwkv.engine import Job, SamplingParams, Snapshot
+    from chatrwkv.engine import Job, SamplingParams
 
 _RETRY_SAVE_S = 2.0
 _LOOK_ELSEWHERE_S = 1.0
 _TITLE_CHARS = 60
 
 
-class ChatSession(SessionTree):
+class ChatSession(SessionTree, SessionKeeper):
     """One open chat. Made by `Workspace`.
 
     Args:
@@ -46,7 +46,6 @@ class ChatSession(SessionTree):
 
     def __init__(self, around: Surroundings, chat_id: ChatId) -> None:
         super().__init__(around, chat_id)
-        self._tried_saving_s = 0.0
         self._looked_s = 0.0
         self._is_closed = False
 
@@ -112,6 +111,7 @@ class ChatSession(SessionTree):
         """
         self._changes.refresh()
         node = self.node(node_id or self.head)
+        node = replace(node, record=self.record(node.id))
         if node.role is not Role.ASSISTANT:
             raise BadValue("Only a reply can go on.", hint="Choose a reply, or regenerate one here.")
         self._refuse_while_writing(node.id)
@@ -129,6 +129,35 @@ class ChatSession(SessionTree):
         self._changes.overlay(going)
         self._around.store.finish_node(going)
         return self._start([going], template, before=node)[0]
+
+    def branch_at(self, node_id: NodeId, place: int, token_id: int) -> Reply:
+        """Write a sibling of a reply that says another token at one place, and goes on from there.
+
+        At most the reply up to that place is read again.
+
+        Args:
+            node_id: a reply.
+            place: the token, counted from 0 over `record(node_id)`.
+            token_id: what it says there; of the vocabulary of the model that wrote the reply.
+
+        Raises:
+            BadValue: nothing is known about that token, or the model that is loaded has another vocabulary.
+        """
+        self._changes.refresh()
+        self._refuse_while_writing(node_id)
+        template, model, record = self._usable_template(), self._around.model(), self.record(node_id)
+        made, forced = branch(self.node(node_id), record, place, token_id, template)
+        if record and model and record.tokenizer_id != model.tokenizer_id:
+            raise BadValue(
+                f"This reply was written in another vocabulary than that of {model.name}.",
+                hint=f"Load {made.meta.model if made.meta else 'its model'}, then branch again.",
+            )
+        assert made.meta is not None, "a reply says how it is made"
+        params = replace(self.params, seed=made.meta.seed)
+        meta = self._blank_meta(template, made.meta.thinking, params)
+        made = replace(made, created=time.time(), meta=replace(meta, n_drawn=made.meta.n_drawn))
+        self._changes.add("branch at a token", [made], head=made.id)
+        return self._start([made], template, before=made if made.text else None, forced=forced)[0]
 
     def edit(self, node_id: NodeId, text: str) -> Reply | None:
         """Change a message: the user's as a new branch with a reply, a reply or the system text in place.
@@ -202,7 +231,12 @@ class ChatSession(SessionTree):
         return new_node(parent, Role.ASSISTANT, "", status=NodeStatus.STREAMING, meta=meta)
 
     def _start(
-        self, nodes: Sequence[Node], template: PromptTemplate, *, before: Node | None = None
+        self,
+        nodes: Sequence[Node],
+        template: PromptTemplate,
+        *,
+        before: Node | None = None,
+        forced: Ids = (),
     ) -> list[Reply]:
         """Hand replies to the engine, in one batch; `before` is the one reply that goes on, as it was."""
         replies, requests = [], []
@@ -228,6 +262,7 @@ class ChatSession(SessionTree):
                     stop_on_end=template.end_token,
                     start_position=len(drawn),
                     penalise=drawn,
+                    forced=forced,
                 )
             )
             replies.append(reply)
@@ -251,63 +286,6 @@ class ChatSession(SessionTree):
         if self._lock and not self._is_closed:
             self._around.locks.give(self.id)
         self._is_closed = True
-
-    # -- what replies hand over (replies.Keeper) ----------------------------------------------------------
-
-    def keep_text(self, node_id: NodeId, text: str) -> None:
-        """Save a reply's text so far."""
-        if node_id in self.conversation.nodes:  # another window may have deleted the branch meanwhile
-            self._changes.overlay(replace(self.node(node_id), text=text))
-        self._around.store.update_text(node_id, text)
-
-    def keep_prompt(
-        self, reply: Reply, snapshot: Snapshot, encoded: Mapping[NodeId, Mapping[str, Ids]]
-    ) -> None:
-        """Keep the mind after a prompt under the message that was answered, and the ids fed for it."""
-        owner = reply.node_id if reply.before else reply.node.parent
-        assert owner is not None, "a reply has a parent"
-        self._n_learnt += 1
-        for node_id, tokens in encoded.items():
-            if node_id == reply.node_id:
-                reply.learn(tokens)
-            if node_id in self.conversation.nodes:
-                node = self.conversation.nodes[node_id]
-                self._changes.learn(replace(node, tokens={**node.tokens, **tokens}))
-        after = self._around.store.put_tokens(encoded) if encoded else None
-        self._keep_snapshot(owner, snapshot, after)
-
-    def keep_start(self, node_id: NodeId, snapshot: Snapshot) -> None:
-        """Keep the mind after a persona or a document: the next chat that begins with it reads nothing."""
-        self._keep_snapshot(node_id, snapshot, None)
-
-    def keep_reply(self, reply: Reply, node: Node, snapshot: Snapshot | None) -> None:
-        """The final commit of a reply, then its mind."""
-        self._replies = [other for other in self._replies if other is not reply]
-        self._changes.overlay(node)
-        self._n_learnt += 1
-        if reply.before is not None:
-            # On failure the text is saved below, again and again; only this step of undo is lost.
-            with contextlib.suppress(StoreError):
-                self._changes.rewrite("continue", node, reply.before)
-        saved = self._save(node)
-        if snapshot is not None:
-            self._keep_snapshot(node.id, snapshot, saved)
-
-    def _save(self, node: Node) -> Future[None]:
-        self._unsaved[node.id] = node
-        self._tried_saving_s = time.monotonic()
-        saved = self._around.store.finish_node(node)
-        saved.add_done_callback(lambda done: self._saved(node) if done.exception() is None else None)
-        return saved
-
-    def _saved(self, node: Node) -> None:
-        # On the writing thread: two removals from dictionaries, each of them atomic.
-        self._unsaved.pop(node.id, None)
-        self._changes.settle(node)
-
-    def _keep_snapshot(self, node_id: NodeId, snapshot: Snapshot, after: Future[Any] | None) -> None:
-        store = self._around.store
-        self.vault.put(snapshot, after=after, saved=lambda stored: store.link_snapshot(node_id, stored))
 
 
 def _first_line(text: str) -> str:

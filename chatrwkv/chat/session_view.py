@@ -10,12 +10,15 @@ from chatrwkv.chat.plan import plan_path
 from chatrwkv.errors import BadValue
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from chatrwkv.chat.record import TokenRecord
     from chatrwkv.chat.replies import Reply
     from chatrwkv.chat.surroundings import Surroundings
     from chatrwkv.chat.template import PromptTemplate
     from chatrwkv.chat.tree import ChatId, Conversation, Node, NodeId
     from chatrwkv.chat.vault import Vault
-    from chatrwkv.engine import SamplingParams
+    from chatrwkv.engine import Job, SamplingParams
     from chatrwkv.errors import StoreError
 
 
@@ -131,6 +134,20 @@ class SessionView:
     def reply_to(self, node_id: NodeId) -> Reply | None:
         """The reply that is being written into `node_id`, if any."""
         return next((reply for reply in self._replies if reply.node_id == node_id), None)
+
+    def record(self, node_id: NodeId) -> TokenRecord | None:
+        """What was likely at each token of a message, also while it is written; None if nothing was kept."""
+        self.node(node_id)
+        reply, unsaved = self.reply_to(node_id), self._unsaved.get(node_id)
+        found = reply.record if reply else unsaved.record if unsaved else None
+        return found or self._around.store.record(node_id)
+
+    def token_bytes(self, token_ids: Iterable[int]) -> Job[dict[int, bytes]]:
+        """What tokens of the model that is loaded say; `Done` with bytes by id."""
+        wanted = frozenset(token_ids)
+        return self._around.engine.call(
+            lambda loaded, _cancelled, _progress: {i: loaded.tokenizer.bytes_of(i) for i in wanted}
+        )
 
     def n_tokens(self) -> int:
         """Tokens on the path shown, as far as the model that is loaded has read it in this template."""

@@ -14,6 +14,7 @@ from chatrwkv.chat.backup import backup_daily, backup_to, move_aside
 from chatrwkv.chat.database import check, connect, naming_errors
 from chatrwkv.chat.migrations import migrate
 from chatrwkv.chat.reader import Reader, no_such_chat, read_conversation
+from chatrwkv.chat.record import copy_records, put_record
 from chatrwkv.chat.restore import take_over
 from chatrwkv.chat.rows import dump, node_columns, params_to_dict
 from chatrwkv.chat.search import mend_index
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from chatrwkv.chat.backup import DatabaseMoved
     from chatrwkv.chat.journal import Operation
+    from chatrwkv.chat.record import TokenRecord
     from chatrwkv.chat.vault import Stored
 
     Build = Callable[[Conversation | None], tuple[Operation, Conversation]]
@@ -205,19 +207,25 @@ class Store(Reader):
 
         return self._writer.submit(work)
 
-    def update_text(self, node_id: NodeId, text: str) -> Future[None]:
-        """Save a reply's text so far."""
-        return self._writer.submit(
-            lambda c: _nothing(c.execute("UPDATE nodes SET text = ? WHERE id = ?", (text, node_id)))
-        )
+    def update_text(self, node_id: NodeId, text: str, record: TokenRecord | None = None) -> Future[None]:
+        """Save a reply so far."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("UPDATE nodes SET text = ? WHERE id = ?", (text, node_id))
+            if record is not None:
+                put_record(connection, node_id, record)
+
+        return self._writer.submit(work)
 
     def finish_node(self, node: Node) -> Future[None]:
-        """The final commit of a reply: text, ids, how it came about."""
+        """The final commit of a reply: text, ids, record, how it came about."""
 
         def work(connection: sqlite3.Connection) -> None:
             change = {"do": "node", "id": node.id, "set": node_columns(node)}
             journal.apply_changes(connection, "", [change])
             journal.put_tokens(connection, node.id, node.tokens)
+            if node.record is not None:
+                put_record(connection, node.id, node.record)
             connection.execute(
                 "UPDATE chats SET updated = ? WHERE id = (SELECT chat FROM nodes WHERE id = ?)",
                 (time.time(), node.id),
@@ -271,11 +279,16 @@ class Store(Reader):
         return self._writer.submit(work)
 
     def share_snapshots(self, copies: Mapping[NodeId, NodeId]) -> Future[None]:
-        """Let copied messages hold the snapshots of those they were copied from (new to old)."""
+        """Let copied messages (new to old) hold the snapshots and records of those they were copied from."""
         statement = (
             "INSERT OR IGNORE INTO node_snapshot (node, key) SELECT ?, key FROM node_snapshot WHERE node = ?"
         )
-        return self._writer.submit(lambda c: _nothing(c.executemany(statement, list(copies.items()))))
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany(statement, list(copies.items()))
+            copy_records(connection, copies)
+
+        return self._writer.submit(work)
 
     # -- drafts and small things --------------------------------------------------------------------------
 

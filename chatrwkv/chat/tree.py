@@ -20,6 +20,7 @@ from chatrwkv.errors import StoreCorrupt
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from chatrwkv.chat.record import TokenRecord
     from chatrwkv.engine import GenerationStats, SamplingParams
 
 NodeId = str
@@ -83,6 +84,8 @@ class Node:
     """Dialect (tokenizer and template) to the ids that were fed for this node."""
     name: str = ""
     """A bookmark; empty is none."""
+    record: TokenRecord | None = None
+    """What was likely at each token; also None where it was not asked for (`Store.record` has it)."""
 
 
 def new_id() -> str:

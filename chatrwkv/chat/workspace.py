@@ -179,6 +179,11 @@ class Workspace:
         else:
             self._store.rename(chat_id, title).result()
 
+    def whole(self, chat_id: ChatId) -> Conversation:
+        """A chat as it is stored, with what was likely at each token: for an export that loses nothing."""
+        self._store.flush()
+        return self._store.load(chat_id, with_records=True)[0]
+
     def import_chat(self, conversation: Conversation) -> ChatSession:
         """Add a conversation from elsewhere as a new chat."""
         return self._adopt(with_new_ids(conversation))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from chatrwkv.engine.kernels import NativeStatus, native_status, prepare_native
     from chatrwkv.engine.model import LoadedModel, Model, load_model
     from chatrwkv.engine.params import SAMPLING_FIELDS, SamplingParams
+    from chatrwkv.engine.record import Drawn, gap_rows, unpack_rows
     from chatrwkv.engine.request import GenerateRequest, Prompt
     from chatrwkv.engine.spec import Generation, ModelSpec, detect
     from chatrwkv.engine.state import Scratch, Snapshot, State
@@ -52,6 +53,7 @@ __all__ = [
     "SAMPLING_FIELDS",
     "Distance",
     "Done",
+    "Drawn",
     "EngineThread",
     "Event",
     "Failed",
@@ -85,6 +87,7 @@ __all__ = [
     "difference",
     "distance",
     "extend",
+    "gap_rows",
     "load_model",
     "load_state",
     "log_likelihood",
@@ -95,6 +98,7 @@ __all__ = [
     "prepare_native",
     "read_ids",
     "save_state",
+    "unpack_rows",
     "without_collector",
 ]
 
@@ -116,6 +120,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "kernels": ("NativeStatus", "native_status", "prepare_native"),
     "model": ("LoadedModel", "Model", "load_model"),
     "params": ("SAMPLING_FIELDS", "SamplingParams"),
+    "record": ("Drawn", "gap_rows", "unpack_rows"),
     "request": ("GenerateRequest", "Prompt"),
     "spec": ("Generation", "ModelSpec", "detect"),
     "state": ("Scratch", "Snapshot", "State"),

@@ -93,6 +93,8 @@ class Token:
     logprob: float
     top: tuple[tuple[int, float], ...]
     """The 8 likeliest as (token id, log-probability); () when the reader fell far behind."""
+    row: bytes = b""
+    """The same for the disk, always there: see `engine.record`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,8 @@ class Finished:
     """The whole reply; text held back until now is in it and in no Token."""
     stats: GenerationStats
     seed: int
+    rows: bytes = b""
+    """What was likely at each token, covering exactly `text`: see `engine.record`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ character; when cancelled exactly what was shown, so that going on draws the sam
 from __future__ import annotations
 
 import time
+from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,6 +23,7 @@ import torch
 
 from chatrwkv.engine.events import Finished, FinishReason, GenerationStats, Token
 from chatrwkv.engine.identity import EMPTY_CHAIN, extend
+from chatrwkv.engine.record import gap_rows, n_chars_of, pack_row, row_bytes
 from chatrwkv.engine.sampling import Sampler, weightless_ids
 from chatrwkv.engine.state import Scratch, Snapshot, State
 from chatrwkv.engine.tokens.detok import Utf8Stream
@@ -29,13 +31,14 @@ from chatrwkv.engine.tokens.stops import StopMatcher
 from chatrwkv.errors import GenerationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from torch import Tensor
 
     from chatrwkv.engine.events import Event
     from chatrwkv.engine.model import LoadedModel, Model
     from chatrwkv.engine.request import GenerateRequest, Prompt
+    from chatrwkv.engine.sampling import Picked
 
 
 class Outlet(Protocol):
@@ -178,6 +181,7 @@ class Reply:
         if self._end_id is not None and not request.stop_on_end:
             banned |= {self._end_id}
         n_vocab = loaded.model.spec.n_vocab
+        check_ids(loaded, request.forced)
         self._sampler = Sampler(params, n_vocab, banned, weightless_ids(tokenizer), self._end_id)
         for token_id in request.penalise:
             self._sampler.accept(token_id)
@@ -186,6 +190,9 @@ class Reply:
         self._position = request.start_position
         self._max_tokens = params.max_tokens
         self._ids: list[int] = []
+        self._rows: list[bytes] = []  # of the record: one for each of the ids
+        self._row_bytes = row_bytes(n_vocab)
+        self._forced = deque(request.forced)
         self._hold: _Hold | None = None
         self.stats = GenerationStats()
         self.is_over = False
@@ -206,7 +213,7 @@ class Reply:
         Raises:
             NumericalError: there is nothing to draw from.
         """
-        picked = self._sampler.pick(self._logits, self._position)
+        picked = self._pick()
         if picked.id == self._end_id:
             self.finish(FinishReason.END, freeze)
             return None
@@ -220,12 +227,20 @@ class Reply:
             # All that came before this token is certain, so nothing will ever be cut before it.
             self._hold = _Hold(self._snapshot(freeze), len(self._ids), n_before)
         self._ids.append(picked.id)
+        is_unfinished = bool(self._text.pending)
+        n_chars = self._text.n_in - n_before
+        self._rows.append(pack_row(picked, n_chars, self._row_bytes, is_unfinished=is_unfinished))
         self.stats = replace(self.stats, reply_tokens=self.stats.reply_tokens + 1)
-        self.outlet.put(Token(text, picked.id, picked.logprob, picked.top))
+        self.outlet.put(Token(text, picked.id, picked.logprob, picked.top, self._rows[-1]))
         if self._text.matched is not None:
             self.finish(FinishReason.STOP_STRING, freeze)
             return None
         return picked.id
+
+    def _pick(self) -> Picked:
+        if self._forced:
+            return self._sampler.weigh(self._logits, self._position, self._forced.popleft())
+        return self._sampler.pick(self._logits, self._position)
 
     def fed(self, token_id: int, logits: Tensor) -> None:
         """The row has read the drawn token."""
@@ -254,7 +269,8 @@ class Reply:
         snapshot = None if snapshot is None else resting(snapshot)
         ids, text = tuple(self._ids), self._text.text
         self.is_over = True
-        self.outlet.put(Finished(reason, snapshot, ids, text, self.stats, self._sampler.seed))
+        rows = b"".join(self._rows)
+        self.outlet.put(Finished(reason, snapshot, ids, text, self.stats, self._sampler.seed, rows))
 
     @property
     def _is_certain(self) -> bool:
@@ -274,6 +290,9 @@ class Reply:
         again = self._ids[hold.n_ids : hold.n_ids + n_whole]
         again += tokenizer.encode(part.decode("utf-8", "replace"))
         self._ids[hold.n_ids :] = again
+        del self._rows[hold.n_ids + n_whole :]
+        n_encoded = len(self._text.text) - sum(map(n_chars_of, self._rows))
+        self._rows.append(gap_rows(max(0, n_encoded), self._row_bytes))
         return reread(self._loaded.model, hold.snapshot, again)
 
 
@@ -317,14 +336,23 @@ def check_prompt(loaded: LoadedModel, prompt: Prompt) -> Prompt:
         loaded.adopt(prompt.snapshot)
     elif not prompt.token_ids:
         raise GenerationError("There is nothing to read: the prompt is empty.", hint="Write something first.")
+    check_ids(loaded, prompt.token_ids)
+    return prompt
+
+
+def check_ids(loaded: LoadedModel, token_ids: Iterable[int]) -> None:
+    """Refuse ids beyond the vocabulary.
+
+    Raises:
+        GenerationError: there is one.
+    """
     n_vocab = loaded.model.spec.n_vocab
-    wrong = next((token_id for token_id in prompt.token_ids if not 0 <= token_id < n_vocab), None)
+    wrong = next((token_id for token_id in token_ids if not 0 <= token_id < n_vocab), None)
     if wrong is not None:
         raise GenerationError(
             f"The prompt holds the token {wrong}, but the vocabulary of {loaded.name} ends at {n_vocab - 1}.",
             hint="The text was encoded for another model; send it again.",
         )
-    return prompt
 
 
 class _Collector:

@@ -40,3 +40,5 @@ class GenerateRequest:
     """Of the first draw; a continued reply starts at the number of its tokens."""
     penalise: tuple[int, ...] = ()
     """Ids already in the reply that goes on: penalties, half characters and stop strings go on with it."""
+    forced: tuple[int, ...] = ()
+    """The first tokens of the reply, taken in place of draws; their candidates are recorded like any other's."""

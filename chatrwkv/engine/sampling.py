@@ -39,6 +39,7 @@ N_TOP = 8  # candidates reported with each token
 _COLUMNS = 1024  # see _Ranking
 _FIRST = 256  # tokens ranked at first: top-p 0.3 to 0.9 keeps fewer nearly always
 _WEIGHTLESS = " \t0123456789"
+_LEAST = 1e-38  # stands for 0 where a token is weighed that could not be drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +96,15 @@ class Sampler:
             token_id = int(ranking.ids[0])
         else:
             token_id = _draw(ranking, _kept(ranking, self.params), self.params, uniform(self.seed, position))
-        ids, best = ranking.ids[:N_TOP].tolist(), ranking.p[:N_TOP].tolist()
-        top = tuple((i, math.log(chance)) for i, chance in zip(ids, best, strict=True))
-        return Picked(token_id, math.log(float(p[token_id])), top)
+        return _picked(ranking, token_id)
+
+    def weigh(self, logits: Tensor | Floats, position: int, token_id: int) -> Picked:
+        """What `pick` would report if it had drawn `token_id`.
+
+        Raises:
+            NumericalError: as `pick`.
+        """
+        return _picked(_Ranking(self._probabilities(logits, position)), token_id)
 
     def accept(self, token_id: int) -> None:
         """Count a token of the reply for the penalties of the next: all counts decay, then its own grows.
@@ -193,6 +200,12 @@ class _Ranking:
     def all(self) -> Floats:
         """(V,) float32 in order of id."""
         return self._all
+
+
+def _picked(ranking: _Ranking, token_id: int) -> Picked:
+    ids, best = ranking.ids[:N_TOP].tolist(), ranking.p[:N_TOP].tolist()
+    top = tuple((i, math.log(chance)) for i, chance in zip(ids, best, strict=True))
+    return Picked(token_id, math.log(max(float(ranking.all[token_id]), _LEAST)), top)
 
 
 def _descending(p: Floats) -> Ids:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chatrwkv.chat.database import connect
+from chatrwkv.chat.database import check, connect
 from chatrwkv.chat.migrations import MIGRATIONS, migrate
 from chatrwkv.chat.search import can_index
 from chatrwkv.chat.store import Store
@@ -133,3 +133,46 @@ def test_a_database_of_a_newer_program_is_refused_untouched(tmp_path: Path):
         Store.open_or_move_aside(path, tmp_path / "b")
     assert tables(path) == before
     assert path.exists()
+
+
+@needs_fts5
+@pytest.mark.parametrize("number", range(1, len(MIGRATIONS)))
+def test_a_migration_interrupted_at_any_statement_is_made_whole_by_the_next_start(
+    tmp_path: Path, number: int
+):
+    path, before = tmp_path / "chats.db", MIGRATIONS[number - 1].__name__
+    schemas.load(before, path)
+    for n_statements in range(5):
+        steps = (*MIGRATIONS[:number], stopped_after(n_statements, MIGRATIONS[number]))
+        with closing(connect(path)) as connection:
+            form = schemas.dump(connection)
+            with pytest.raises(StoreError):
+                migrate(connection, path, tmp_path / "b", steps)
+            assert schemas.dump(connection) == form
+            assert not check(connection, thorough=True)
+    for database in (path, tmp_path / "b" / f"chats-before-{MIGRATIONS[number].__name__}.db"):
+        store = Store.open(database, tmp_path / "more")
+        assert [node.text for node in store.load("chat")[0].path()] == ["", "三体是什么?", " A novel."]
+        store.close()
+
+
+def stopped_after(n_statements: int, step: Callable[..., None]) -> Callable[[sqlite3.Connection], None]:
+    """`step` as a kill leaves it: so many of its statements are done, and it never ends."""
+
+    def work(connection: sqlite3.Connection) -> None:
+        left = [n_statements]
+
+        def count(_statement: str) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                connection.interrupt()
+
+        connection.set_trace_callback(count)
+        try:
+            step(connection)
+        finally:
+            connection.set_trace_callback(None)
+        raise sqlite3.OperationalError("interrupted")
+
+    work.__name__ = step.__name__
+    return work
