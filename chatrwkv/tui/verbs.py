@@ -1,6 +1,6 @@
 """What each command does. A verb takes the chat screen and the argument; it raises what the user should read.
 
-Verbs about files and models are in `verbs_files`, those about the tree in `verbs_tree`.
+Verbs about files and models are in `verbs_files`, about states in `verbs_states`, those about the tree in `verbs_tree`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from chatrwkv.tui.screens.dialogs import EditDialog, PageDialog, TextDialog
 from chatrwkv.tui.screens.help import HelpDialog
 from chatrwkv.tui.screens.sampling import SamplingScreen
 from chatrwkv.tui.verbs_files import FILE_VERBS, file_choices
+from chatrwkv.tui.verbs_states import STATE_VERBS, state_choices
 from chatrwkv.tui.verbs_tree import TREE_VERBS, number_in, open_session
 
 if TYPE_CHECKING:
@@ -272,7 +273,7 @@ VERBS: Mapping[str, Verb] = {
     "new": new, "chats": chats, "rename": rename, "delete": delete, "undelete": undelete, "retry": retry,
     "continue": go_on, "edit": edit, "rewrite": rewrite, "copy": copy, "prompt": prompt,
     "system": system, "think": think, "set": set_, "preset": preset, "seed": seed, "stats": stats,
-    "theme": theme, "help": help_, "quit": quit_, **FILE_VERBS, **TREE_VERBS,
+    "theme": theme, "help": help_, "quit": quit_, **FILE_VERBS, **STATE_VERBS, **TREE_VERBS,
 }  # fmt: skip
 
 
@@ -294,4 +295,4 @@ def choices(screen: ChatCore, kind: str) -> Sequence[tuple[str, str]]:
         return [(name, "") for name in sorted(screen.app.available_themes)]
     if kind == "copy":
         return [("code", "the next block of code")]
-    return file_choices(screen, kind)
+    return [*file_choices(screen, kind), *state_choices(screen, kind)]
