@@ -55,6 +55,7 @@ def save_portable(
             snapshot,
             {
                 "model": loaded.name,
+                "generation": loaded.model.spec.generation.value,
                 "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
                 "title": conversation.title,
                 _CONVERSATION: _pack(dump(to_document(_with_read_ids(conversation, reading)))),

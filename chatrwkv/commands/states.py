@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
+import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chatrwkv.commands.output import add_json, narrate, print_fields, print_rows
-from chatrwkv.errors import StateError
+from chatrwkv.commands.output import add_config, add_json, narrate, print_fields, print_rows
+from chatrwkv.errors import StateError, StateMismatch
 from chatrwkv.paths import Paths
 from chatrwkv.text import format_bytes
 
 if TYPE_CHECKING:
-    import argparse
-
-    from chatrwkv.engine import StateInfo
+    from chatrwkv.engine import Generation, StateInfo
 
 _SUFFIX = ".rwkvstate"
+FORMS = ("package", "pth", "web-rwkv", "rwkv.cpp", "albatross", "chatrwkv-v1")
+"""Of `states export`; the names of `engine.foreign`, which cannot be asked without torch."""
+_EPILOG = """forms:
+  package      list of the rwkv package, for torch.load
+  pth          tuned state (att.time_state), without the token shifts
+  web-rwkv     the same for web-rwkv and ai00 (.st)
+  rwkv.cpp     buffer of float32
+  albatross    a batch of one, RWKV-7
+  chatrwkv-v1  one tensor, RWKV-4"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +45,43 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "files", metavar="FILE", nargs="+", help="a .rwkvstate file, or the name of a saved state"
     )
     verify_parser.set_defaults(handler=verify)
+    _import_arguments(
+        actions.add_parser("import", help="make a .rwkvstate of another program's state", allow_abbrev=False)
+    )
+    export_parser = actions.add_parser(
+        "export",
+        help="write a state for another program",
+        allow_abbrev=False,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _export_arguments(export_parser)
+
+
+def _import_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file",
+        metavar="FILE",
+        help="of the rwkv package, state tuning, a merged model, ChatRWKV v1, rwkv.cpp, web-rwkv or Albatross",
+    )
+    parser.add_argument("-m", "--model", metavar="MODEL", help="name or path of the model it is for")
+    parser.add_argument("-o", "--output", metavar="FILE", help="default: a saved state of the same name")
+    parser.add_argument("--row", metavar="N", type=int, default=0, help="of a batch, from 0 on")
+    parser.add_argument("--force", action="store_true", help="replace the file")
+    add_config(parser)
+    parser.set_defaults(handler=import_one)
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a .rwkvstate file, or the name of a saved state")
+    parser.add_argument("--as", dest="form", choices=FORMS, required=True, help="see below")
+    parser.add_argument("-o", "--output", metavar="FILE", required=True, help="where to")
+    parser.add_argument(
+        "-m", "--model", metavar="MODEL", help="whose state it is; states of old versions do not say"
+    )
+    parser.add_argument("--force", action="store_true", help="replace the file")
+    add_config(parser)
+    parser.set_defaults(handler=export_one)
 
 
 def list_all(args: argparse.Namespace) -> int:
@@ -131,3 +177,69 @@ def verify(args: argparse.Namespace) -> int:
     if wrong:
         raise wrong[0]
     return 0
+
+
+def import_one(args: argparse.Namespace) -> int:
+    """Hold the file against the model, whose weights are not read, and save it as one of ours."""
+    from chatrwkv.commands.models import model_entry
+    from chatrwkv.commands.settings import settings_of
+    from chatrwkv.engine import import_state, is_own_state, read_spec, save_state
+    from chatrwkv.paths import private_dir
+
+    source = Path(args.file).expanduser()
+    if is_own_state(source):
+        raise StateError(f"{source.name} is a state of this program already.", hint="Load it as it is.")
+    target = Path(args.output or Paths.default().saved_states / f"{source.stem}{_SUFFIX}").expanduser()
+    _refuse_existing(target, force=args.force)
+    entry = model_entry(settings_of(args, {"model.default": args.model}))
+    spec = read_spec(entry.path)
+    snapshot = import_state(source, spec, row=args.row)
+    if not args.output:
+        private_dir(target.parent)
+    notes = {"model": entry.name, "title": source.stem, "generation": spec.generation.value}
+    save_state(target, snapshot, {**notes, "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds")})
+    narrate(f"{target}: a state of {entry.name}.")
+    return 0
+
+
+def export_one(args: argparse.Namespace) -> int:
+    """Write the file, and say what of the state it cannot hold."""
+    from chatrwkv.engine import export_state, load_state
+
+    source, target = state_path(args.file), Path(args.output).expanduser()
+    _refuse_existing(target, force=args.force)
+    snapshot, notes = load_state(source)
+    generation = _generation(args, source.name, snapshot.fingerprint, notes.get("generation", ""))
+    if not export_state(target, snapshot.state, generation, args.form):
+        narrate("note: the form has no place for the token shifts; the next token sees none before it.")
+    narrate(f"{target}: written as {args.form}.")
+    return 0
+
+
+def _generation(args: argparse.Namespace, name: str, fingerprint: str, noted: str) -> Generation:
+    """Of the state: as noted beside it, or of the model that is named.
+
+    Raises:
+        StateMismatch: neither says, or the model is another one.
+    """
+    from chatrwkv.commands.models import model_entry
+    from chatrwkv.commands.settings import settings_of
+    from chatrwkv.engine import Generation, read_spec
+
+    if not args.model:
+        if noted not in set(Generation):
+            raise StateMismatch(
+                f"{name} does not say of which generation it is.", hint="Name its model with -m."
+            )
+        return Generation(noted)
+    spec = read_spec(model_entry(settings_of(args, {"model.default": args.model})).path)
+    if spec.fingerprint != fingerprint:
+        raise StateMismatch(
+            f"{name} belongs to another model than {args.model}.", hint="Name the one it is from."
+        )
+    return spec.generation
+
+
+def _refuse_existing(path: Path, *, force: bool) -> None:
+    if not force and (path.exists() or path.is_symlink()):
+        raise StateError(f"{path} exists already.", hint="Choose another name, or add --force.")

@@ -22,16 +22,17 @@ if TYPE_CHECKING:
         Progress,
         Token,
     )
+    from chatrwkv.engine.foreign import export_state, import_state
     from chatrwkv.engine.identity import EMPTY_CHAIN, extend
     from chatrwkv.engine.importing import without_collector
     from chatrwkv.engine.kernels import NativeStatus, native_status, prepare_native
-    from chatrwkv.engine.model import LoadedModel, Model, load_model
+    from chatrwkv.engine.model import LoadedModel, Model, load_model, read_spec
     from chatrwkv.engine.params import SAMPLING_FIELDS, SamplingParams
     from chatrwkv.engine.record import Drawn, gap_rows, unpack_rows
     from chatrwkv.engine.request import GenerateRequest, Prompt
     from chatrwkv.engine.spec import Generation, ModelSpec, detect
     from chatrwkv.engine.state import Scratch, Snapshot, State
-    from chatrwkv.engine.statefile import StateInfo, load_state, peek_state, save_state
+    from chatrwkv.engine.statefile import StateInfo, is_own_state, load_state, peek_state, save_state
     from chatrwkv.engine.tasks.read import read_ids
     from chatrwkv.engine.tasks.score import log_likelihood
     from chatrwkv.engine.tasks.statemath import (
@@ -86,8 +87,11 @@ __all__ = [
     "detect",
     "difference",
     "distance",
+    "export_state",
     "extend",
     "gap_rows",
+    "import_state",
+    "is_own_state",
     "load_model",
     "load_state",
     "log_likelihood",
@@ -97,6 +101,7 @@ __all__ = [
     "peek_state",
     "prepare_native",
     "read_ids",
+    "read_spec",
     "save_state",
     "unpack_rows",
     "without_collector",
@@ -115,16 +120,17 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "Progress",
         "Token",
     ),
+    "foreign": ("export_state", "import_state"),
     "identity": ("EMPTY_CHAIN", "extend"),
     "importing": ("without_collector",),
     "kernels": ("NativeStatus", "native_status", "prepare_native"),
-    "model": ("LoadedModel", "Model", "load_model"),
+    "model": ("LoadedModel", "Model", "load_model", "read_spec"),
     "params": ("SAMPLING_FIELDS", "SamplingParams"),
     "record": ("Drawn", "gap_rows", "unpack_rows"),
     "request": ("GenerateRequest", "Prompt"),
     "spec": ("Generation", "ModelSpec", "detect"),
     "state": ("Scratch", "Snapshot", "State"),
-    "statefile": ("StateInfo", "load_state", "peek_state", "save_state"),
+    "statefile": ("StateInfo", "is_own_state", "load_state", "peek_state", "save_state"),
     "tasks.read": ("read_ids",),
     "tasks.score": ("log_likelihood",),
     "tasks.statemath": (

@@ -91,7 +91,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if head.startswith(b"PK\x03\x04"):
         tensors = _open_zip(path, size)
     elif len(head) > 8 and head[8:9] == b"{":
-        tensors = _open_safetensors(path, size, head)
+        tensors = open_safetensors(path, size, head)
     else:
         _refuse_signature(path, head)
     tensors = _cleaned(path, tensors, size)
@@ -125,14 +125,37 @@ def _refuse_signature(path: Path, head: bytes) -> NoReturn:
 
 
 def _open_zip(path: Path, size: int) -> Mapping[str, Tensor]:
+    try:
+        content = load_zip(path, size)
+    except ModelFormatError as error:
+        if not isinstance(error.__cause__, UnpicklingError):
+            raise
+        wanted = re.search(r"GLOBAL (\S+)", str(error.__cause__))
+        module = _open_module(path, wanted[1] if wanted else "")
+        if module is None:
+            raise
+        return module
+    for key in _WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict):
+        raise ModelFormatError(
+            f"{path.name} holds a {type(content).__name__}, not a table of tensors.", hint=_AGAIN
+        )
+    return content
+
+
+def load_zip(path: Path, size: int) -> Any:
+    """What `torch.save` put into a file of `size` bytes: tensors, and lists and dicts of them; runs nothing.
+
+    Raises:
+        ModelFormatError: it claims what cannot be, is damaged, or asks for more than tensors.
+    """
     _check_zip(path, size)
     try:
-        content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except UnpicklingError as error:
         wanted = re.search(r"GLOBAL (\S+)", str(error))
-        module = _open_module(path, wanted[1] if wanted else "")
-        if module is not None:
-            return module
         what = f"it asks for {wanted[1]!r}" if wanted else "its table cannot be read"
         raise ModelFormatError(
             f"{path.name} is not a plain table of tensors: {what}, and such a file could run code.",
@@ -150,14 +173,6 @@ def _open_zip(path: Path, size: int) -> Mapping[str, Tensor]:
     ) as error:
         # what torch raises for a damaged archive is not documented, and differs by place of the damage
         raise ModelFormatError(f"{path.name} is damaged and cannot be opened.", hint=_AGAIN) from error
-    for key in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict):
-        raise ModelFormatError(
-            f"{path.name} holds a {type(content).__name__}, not a table of tensors.", hint=_AGAIN
-        )
-    return content
 
 
 def _open_module(path: Path, class_name: str) -> Mapping[str, Tensor] | None:
@@ -219,7 +234,12 @@ def _directory_bytes(path: Path, size: int) -> int:
     return n_bytes
 
 
-def _open_safetensors(path: Path, size: int, head: bytes) -> Mapping[str, Tensor]:
+def open_safetensors(path: Path, size: int, head: bytes) -> Mapping[str, Tensor]:
+    """The tensors of a safetensors file of `size` bytes that begins with `head`.
+
+    Raises:
+        ModelFormatError: it is damaged.
+    """
     (length,) = struct.unpack_from("<Q", head)
     if length > min(size - 8, _MAX_HEADER_BYTES):
         raise ModelFormatError(

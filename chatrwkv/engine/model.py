@@ -159,6 +159,15 @@ def load_bare(path: Path, *, device: str = "auto", dtype: str = "auto") -> tuple
     return model, plan
 
 
+def read_spec(path: Path) -> ModelSpec:
+    """The blueprint of a model file or folder, with its options and fingerprint; its weights are not read.
+
+    Raises:
+        ModelError: it is no model that runs here.
+    """
+    return _opened(path).spec
+
+
 @dataclass(frozen=True, slots=True)
 class _Source:
     """A model file that was opened and found to be sound; its weights are not read."""

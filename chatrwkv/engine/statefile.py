@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from chatrwkv.engine.state import Snapshot
 
 VERSION = 1
+SUFFIX = ".rwkvstate"
 _OWN = "chatrwkv."  # prefix of the metadata this module keeps for itself
 _HASH_KEY = b'"chatrwkv.header_sha256":"'
 _ZEROS = b"0" * 64
@@ -115,7 +116,7 @@ def save_state(path: Path, snapshot: Snapshot, metadata: Mapping[str, str], *, r
         raise StateError(f"The notes beside the state have {len(text):,} bytes.", hint="Shorten them.")
     place = header.index(_HASH_KEY) + len(_HASH_KEY)
     header = header[:place] + sha256(header).hexdigest().encode() + header[place + 64 :]
-    _write(path, [header, *parts.values()])
+    write_whole(path, [header, *parts.values()])
 
 
 def load_state(path: Path, *, fingerprint: str | None = None) -> tuple[Snapshot, dict[str, str]]:
@@ -130,7 +131,7 @@ def load_state(path: Path, *, fingerprint: str | None = None) -> tuple[Snapshot,
 
     from chatrwkv.engine.state import Snapshot, State
 
-    with _opened(path) as (file, size):
+    with opened(path) as (file, size):
         info, entries, own = _header(path, file, size)
         if fingerprint is not None and fingerprint != info.fingerprint:
             name = f" ({info.model})" if info.model else ""
@@ -164,8 +165,20 @@ def peek_state(path: Path) -> StateInfo:
         StateCorrupt: the header or the size of the file is wrong.
         StateVersion: a newer program wrote it.
     """
-    with _opened(path) as (file, size):
+    with opened(path) as (file, size):
         return _header(path, file, size)[0]
+
+
+def is_own_state(path: Path) -> bool:
+    """Whether it is meant to be a `.rwkvstate`, by its name or its header; a damaged one is.
+
+    Raises:
+        StateError: it cannot be read.
+    """
+    if path.suffix == SUFFIX:
+        return True
+    with opened(path) as (file, _):
+        return _HASH_KEY in file.read(_MAX_HEADER_BYTES)
 
 
 def _plain(tensor: Tensor) -> Tensor:
@@ -185,7 +198,12 @@ def _raw(dense: Tensor) -> memoryview:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[BufferedReader, int]]:
+def opened(path: Path) -> Iterator[tuple[BufferedReader, int]]:
+    """The open file and its size.
+
+    Raises:
+        StateError: it is not there, may not be read, or is no regular file.
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # a FIFO would block
@@ -272,8 +290,12 @@ def _entries(path: Path, table: Mapping[str, Any]) -> list[_Entry]:
     return entries
 
 
-def _write(path: Path, parts: Sequence[bytes | memoryview]) -> None:
-    """All parts or nothing: a temporary file in the same folder, synced, then renamed over `path`."""
+def write_whole(path: Path, parts: Sequence[bytes | memoryview]) -> None:
+    """All parts or nothing: a temporary file in the same folder, synced, then renamed over `path`.
+
+    Raises:
+        StateError: the folder is missing, full or may not be written.
+    """
     temporary = ""
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600

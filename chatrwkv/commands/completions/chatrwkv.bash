@@ -3,19 +3,20 @@ _chatrwkv() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} at=chatrwkv words= i
     for ((i = 1; i < COMP_CWORD; i++)); do
         case "$at ${COMP_WORDS[i]}" in
-            "chatrwkv run" | "chatrwkv chats" | "chatrwkv chats list" | "chatrwkv chats show" | "chatrwkv chats export" | "chatrwkv chats import" | "chatrwkv chats rename" | "chatrwkv chats delete" | "chatrwkv chats restore" | "chatrwkv states" | "chatrwkv states list" | "chatrwkv states info" | "chatrwkv states verify" | "chatrwkv models" | "chatrwkv models list" | "chatrwkv models info" | "chatrwkv prompts" | "chatrwkv prompts list" | "chatrwkv prompts show" | "chatrwkv prompts check" | "chatrwkv eval" | "chatrwkv bench" | "chatrwkv config" | "chatrwkv config show" | "chatrwkv config check" | "chatrwkv config path" | "chatrwkv paths" | "chatrwkv doctor" | "chatrwkv completion") at="$at ${COMP_WORDS[i]}" ;;
+            "chatrwkv run" | "chatrwkv chats" | "chatrwkv chats list" | "chatrwkv chats show" | "chatrwkv chats export" | "chatrwkv chats import" | "chatrwkv chats rename" | "chatrwkv chats delete" | "chatrwkv chats restore" | "chatrwkv states" | "chatrwkv states list" | "chatrwkv states info" | "chatrwkv states verify" | "chatrwkv states import" | "chatrwkv states export" | "chatrwkv models" | "chatrwkv models list" | "chatrwkv models info" | "chatrwkv prompts" | "chatrwkv prompts list" | "chatrwkv prompts show" | "chatrwkv prompts check" | "chatrwkv eval" | "chatrwkv bench" | "chatrwkv config" | "chatrwkv config show" | "chatrwkv config check" | "chatrwkv config path" | "chatrwkv paths" | "chatrwkv doctor" | "chatrwkv completion") at="$at ${COMP_WORDS[i]}" ;;
         esac
     done
     COMPREPLY=()
     case "$at $prev" in
         "chatrwkv run --dtype") COMPREPLY=($(compgen -W "auto fp32 bf16 fp16 int8 int4" -- "$cur")); return ;;
         "chatrwkv chats export -f" | "chatrwkv chats export --format") COMPREPLY=($(compgen -W "md json txt" -- "$cur")); return ;;
+        "chatrwkv states export --as") COMPREPLY=($(compgen -W "package pth web-rwkv rwkv.cpp albatross chatrwkv-v1" -- "$cur")); return ;;
         "chatrwkv models info --dtype") COMPREPLY=($(compgen -W "auto fp32 bf16 fp16 int8 int4" -- "$cur")); return ;;
         "chatrwkv eval --against") COMPREPLY=($(compgen -W "fp32 bf16 fp16 int8 int4" -- "$cur")); return ;;
         "chatrwkv eval --dtype") COMPREPLY=($(compgen -W "auto fp32 bf16 fp16 int8 int4" -- "$cur")); return ;;
         "chatrwkv bench --shape") COMPREPLY=($(compgen -W "0.1b 0.4b 1.5b" -- "$cur")); return ;;
         "chatrwkv bench --dtype") COMPREPLY=($(compgen -W "auto fp32 bf16 fp16 int8 int4" -- "$cur")); return ;;
-        "chatrwkv -m" | "chatrwkv --model" | "chatrwkv --chat" | "chatrwkv --state" | "chatrwkv --prompt" | "chatrwkv --config" | "chatrwkv run -m" | "chatrwkv run --model" | "chatrwkv run -s" | "chatrwkv run --system" | "chatrwkv run -t" | "chatrwkv run --template" | "chatrwkv run --think" | "chatrwkv run -n" | "chatrwkv run --replies" | "chatrwkv run --max-tokens" | "chatrwkv run --seed" | "chatrwkv run --temp" | "chatrwkv run --top-p" | "chatrwkv run --top-k" | "chatrwkv run --top-a" | "chatrwkv run --min-p" | "chatrwkv run --presence" | "chatrwkv run --frequency" | "chatrwkv run --decay" | "chatrwkv run --load-state" | "chatrwkv run --save-state" | "chatrwkv run --device" | "chatrwkv run --gpu-layers" | "chatrwkv run --strategy" | "chatrwkv run --config" | "chatrwkv chats export -o" | "chatrwkv chats export --output" | "chatrwkv models list --config" | "chatrwkv models info --device" | "chatrwkv models info --gpu-layers" | "chatrwkv models info --strategy" | "chatrwkv models info --config" | "chatrwkv eval -m" | "chatrwkv eval --model" | "chatrwkv eval --device" | "chatrwkv eval --gpu-layers" | "chatrwkv eval --strategy" | "chatrwkv eval --config" | "chatrwkv bench -m" | "chatrwkv bench --model" | "chatrwkv bench --threads" | "chatrwkv bench --rounds" | "chatrwkv bench --device" | "chatrwkv bench --gpu-layers" | "chatrwkv bench --strategy" | "chatrwkv bench --config" | "chatrwkv config show --config" | "chatrwkv config check --config" | "chatrwkv doctor --config") return ;;
+        "chatrwkv -m" | "chatrwkv --model" | "chatrwkv --chat" | "chatrwkv --state" | "chatrwkv --prompt" | "chatrwkv --config" | "chatrwkv run -m" | "chatrwkv run --model" | "chatrwkv run -s" | "chatrwkv run --system" | "chatrwkv run -t" | "chatrwkv run --template" | "chatrwkv run --think" | "chatrwkv run -n" | "chatrwkv run --replies" | "chatrwkv run --max-tokens" | "chatrwkv run --seed" | "chatrwkv run --temp" | "chatrwkv run --top-p" | "chatrwkv run --top-k" | "chatrwkv run --top-a" | "chatrwkv run --min-p" | "chatrwkv run --presence" | "chatrwkv run --frequency" | "chatrwkv run --decay" | "chatrwkv run --load-state" | "chatrwkv run --save-state" | "chatrwkv run --device" | "chatrwkv run --gpu-layers" | "chatrwkv run --strategy" | "chatrwkv run --config" | "chatrwkv chats export -o" | "chatrwkv chats export --output" | "chatrwkv states import -m" | "chatrwkv states import --model" | "chatrwkv states import -o" | "chatrwkv states import --output" | "chatrwkv states import --row" | "chatrwkv states import --config" | "chatrwkv states export -o" | "chatrwkv states export --output" | "chatrwkv states export -m" | "chatrwkv states export --model" | "chatrwkv states export --config" | "chatrwkv models list --config" | "chatrwkv models info --device" | "chatrwkv models info --gpu-layers" | "chatrwkv models info --strategy" | "chatrwkv models info --config" | "chatrwkv eval -m" | "chatrwkv eval --model" | "chatrwkv eval --device" | "chatrwkv eval --gpu-layers" | "chatrwkv eval --strategy" | "chatrwkv eval --config" | "chatrwkv bench -m" | "chatrwkv bench --model" | "chatrwkv bench --threads" | "chatrwkv bench --rounds" | "chatrwkv bench --device" | "chatrwkv bench --gpu-layers" | "chatrwkv bench --strategy" | "chatrwkv bench --config" | "chatrwkv config show --config" | "chatrwkv config check --config" | "chatrwkv doctor --config") return ;;
     esac
     case "$at" in
         "chatrwkv") words="run chats states models prompts eval bench config paths doctor completion -h --help -m --model -c --continue --chat --state --prompt --config --offline --version" ;;
@@ -28,10 +29,12 @@ _chatrwkv() {
         "chatrwkv chats rename") words="-h --help" ;;
         "chatrwkv chats delete") words="-h --help" ;;
         "chatrwkv chats restore") words="-h --help" ;;
-        "chatrwkv states") words="list info verify -h --help" ;;
+        "chatrwkv states") words="list info verify import export -h --help" ;;
         "chatrwkv states list") words="-h --help --json" ;;
         "chatrwkv states info") words="-h --help --json" ;;
         "chatrwkv states verify") words="-h --help" ;;
+        "chatrwkv states import") words="-h --help -m --model -o --output --row --force --config" ;;
+        "chatrwkv states export") words="-h --help --as -o --output -m --model --force --config" ;;
         "chatrwkv models") words="list info -h --help" ;;
         "chatrwkv models list") words="-h --help --json --config" ;;
         "chatrwkv models info") words="-h --help --device --dtype --gpu-layers --strategy --json --config" ;;

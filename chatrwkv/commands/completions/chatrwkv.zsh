@@ -104,12 +104,16 @@ _chatrwkv_states() {
                 'list:list the states in a folder'
                 'info:print what the header says'
                 'verify:read every byte and check it; exit 4 if one is wrong'
+                'import:make a .rwkvstate of another program'\''s state'
+                'export:write a state for another program'
             )
             _describe command commands ;;
         rest) case $line[1] in
                 list) _chatrwkv_states_list ;;
                 info) _chatrwkv_states_info ;;
                 verify) _chatrwkv_states_verify ;;
+                import) _chatrwkv_states_import ;;
+                export) _chatrwkv_states_export ;;
             esac ;;
     esac
 }
@@ -124,6 +128,14 @@ _chatrwkv_states_info() {
 
 _chatrwkv_states_verify() {
     _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '*:file:_files'
+}
+
+_chatrwkv_states_import() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '(-m --model)'{-m,--model}'[name or path of the model it is for]:model:_files' '(-o --output)'{-o,--output}'[default, a saved state of the same name]:file:_files' '--row[of a batch, from 0 on]:n:' '--force[replace the file]' '--config[read this settings file instead of your own]:file:_files' '*:file:_files'
+}
+
+_chatrwkv_states_export() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--as[see below]:package|pth|web-rwkv|rwkv.cpp|albatross|chatrwkv-v1:(package pth web-rwkv rwkv.cpp albatross chatrwkv-v1)' '(-o --output)'{-o,--output}'[where to]:file:_files' '(-m --model)'{-m,--model}'[whose state it is; states of old versions do not say]:model:_files' '--force[replace the file]' '--config[read this settings file instead of your own]:file:_files' '*:file:_files'
 }
 
 _chatrwkv_models() {
