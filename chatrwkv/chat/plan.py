@@ -12,7 +12,7 @@ from functools import lru_cache
 from hashlib import sha256
 from itertools import takewhile
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from chatrwkv.chat.tree import Node, NodeId, Role
 from chatrwkv.engine import EMPTY_CHAIN, Prompt, extend
@@ -35,11 +35,11 @@ _extend = lru_cache(maxsize=1 << 16)(extend)
 class Minds(Protocol):
     """Where snapshots are found: the vault, or a single one."""
 
-    def get(self, fingerprint: str, chain: str) -> Snapshot | None:
+    def get(self, fingerprint: str, chain: str, /) -> Snapshot | None:
         """The snapshot after exactly these tokens."""
         ...
 
-    def discard(self, fingerprint: str, chain: str, why: Exception) -> None:
+    def discard(self, fingerprint: str, chain: str, why: Exception, /) -> None:
         """Never offer this one again."""
         ...
 
@@ -78,6 +78,15 @@ def dialect(tokenizer_id: str, text: str, prefix: str = "", start_ids: Ids = ())
     return f"{tokenizer_id}:{sha256(rendered).hexdigest()[:16]}"
 
 
+class Border(NamedTuple):
+    """A place where a snapshot may be."""
+
+    n_tokens: int
+    chain: str
+    node_id: NodeId | None
+    """The message that it belongs to."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What a plan became with one model."""
@@ -92,6 +101,8 @@ class Reading:
     """Of the last segment: what a reply's own ids are added to."""
     encoded: Mapping[NodeId, Mapping[str, Ids]]
     """Ids that no node has stored yet, by node and dialect."""
+    borders: tuple[Border, ...]
+    """All places of snapshots, the end last."""
     marks: Mapping[int, NodeId]
     """Where the system text and each document end, by tokens from the first one on: what chats share."""
     model: str
@@ -114,17 +125,19 @@ class Plan:
         tokenizer, fingerprint = loaded.tokenizer, loaded.model.spec.fingerprint
         ids: list[int] = []
         # After each segment, and after each prefix: the places where snapshots are put.
-        borders: list[tuple[int, str]] = []
+        borders: list[Border] = []
+        owner: NodeId | None = None
         encoded: dict[NodeId, dict[str, Ids]] = {}
         marks: dict[int, NodeId] = {}
         chain, last = EMPTY_CHAIN, tuple[int, ...]()
         for segment in self.segments:
             last, n_prefix = segment.ids(tokenizer)
             if n_prefix and n_prefix < len(last):
-                borders.append((len(ids) + n_prefix, _extend(chain, last[:n_prefix])))
+                borders.append(Border(len(ids) + n_prefix, _extend(chain, last[:n_prefix]), owner))
             chain = _extend(chain, last)
             ids.extend(last)
-            borders.append((len(ids), chain))
+            owner = owner if segment.node_id is None else segment.node_id
+            borders.append(Border(len(ids), chain, owner))
             name = segment.dialect(tokenizer.tokenizer_id)
             if segment.node_id is not None and name not in segment.known:
                 encoded[segment.node_id] = {name: last}
@@ -142,6 +155,7 @@ class Plan:
             last=self.segments[-1],
             last_ids=last,
             encoded=encoded,
+            borders=tuple(borders),
             marks=marks,
             model=loaded.name,
             fingerprint=fingerprint,
@@ -149,11 +163,9 @@ class Plan:
         )
 
 
-def _deepest(
-    borders: Sequence[tuple[int, str]], loaded: LoadedModel, minds: Minds
-) -> tuple[Snapshot | None, int]:
+def _deepest(borders: Sequence[Border], loaded: LoadedModel, minds: Minds) -> tuple[Snapshot | None, int]:
     fingerprint = loaded.model.spec.fingerprint
-    for n_read, chain in reversed(borders):
+    for n_read, chain, _ in reversed(borders):
         if not n_read or (snapshot := minds.get(fingerprint, chain)) is None:
             continue
         try:
@@ -266,18 +278,3 @@ def reading_on(
         return [prompt.snapshot] if prompt.snapshot is not None else None
     steps = read_ids(loaded, prompt.snapshot, prompt.token_ids, cancelled, progress, prompt.marks)
     return (yield from steps)
-
-
-def read_on(
-    reading: Reading,
-    loaded: LoadedModel,
-    cancelled: Callable[[], bool],
-    progress: Callable[[int, int, str], None],
-) -> Snapshot | None:
-    """The same without pauses: the mind after all of it, or None when it was cancelled."""
-    steps = reading_on(reading, loaded, cancelled, progress)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value[-1] if end.value else None

@@ -8,17 +8,18 @@ import datetime as dt
 import json
 import zlib
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from chatrwkv.chat.document import from_document, to_document
-from chatrwkv.chat.plan import read_on
+from chatrwkv.chat.plan import reading_on
 from chatrwkv.chat.rows import dump
 from chatrwkv.engine import load_state, peek_state, save_state
 from chatrwkv.errors import GenerationError, StateCorrupt, StateMismatch, StoreError
 from chatrwkv.paths import private_dir
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator, Mapping
     from pathlib import Path
 
     from chatrwkv.chat.plan import Minds, Plan, Reading
@@ -26,13 +27,16 @@ if TYPE_CHECKING:
     from chatrwkv.engine import LoadedModel, ModelInfo, Snapshot, StateInfo
 
 _CONVERSATION = "conversation"
+_NO_NOTES: Mapping[str, str] = MappingProxyType({})
 # Far more than any chat; what unpacks to more was made to fill the memory.
 _LARGEST_BYTES = 256 << 20
 
 
 def save_portable(
-    path: Path, conversation: Conversation, plan: Plan, minds: Minds
-) -> Callable[[LoadedModel, Callable[[], bool], Callable[[int, int, str], None]], Path]:
+    path: Path, conversation: Conversation, plan: Plan, minds: Minds, notes: Mapping[str, str] = _NO_NOTES
+) -> Callable[
+    [LoadedModel, Callable[[], bool], Callable[[int, int, str], None]], Generator[None, None, Path]
+]:
     """A task for the engine thread that writes the file and returns its path.
 
     Args:
@@ -40,20 +44,22 @@ def save_portable(
         conversation: the path alone, as a chat of its own.
         plan: the path of that chat, as the model reads it.
         minds: where its snapshot may be.
+        notes: more metadata.
     """
 
     def task(
         loaded: LoadedModel, cancelled: Callable[[], bool], progress: Callable[[int, int, str], None]
-    ) -> Path:
+    ) -> Generator[None, None, Path]:
         reading = plan.read(loaded, minds)
-        snapshot = read_on(reading, loaded, cancelled, progress)
-        if snapshot is None:
+        found = yield from reading_on(reading, loaded, cancelled, progress)
+        if found is None:
             raise GenerationError("Nothing was saved: it was stopped.", hint="Save again.")
         private_dir(path.parent)
         save_state(
             path,
-            snapshot,
+            found[-1],
             {
+                **notes,
                 "model": loaded.name,
                 "generation": loaded.model.spec.generation.value,
                 "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),

@@ -55,6 +55,11 @@ class SessionKeeper(SessionView):
         """Keep the mind after a persona or a document: the next chat that begins with it reads nothing."""
         self._keep_snapshot(node_id, snapshot, None)
 
+    def renew_state(self, node_id: NodeId, snapshot: Snapshot) -> None:
+        """Put a state that was read again in the place of the kept one; from any thread."""
+        store = self._around.store
+        self.vault.renew(snapshot, lambda stored: store.link_snapshot(node_id, stored))
+
     def keep_reply(self, reply: Reply, node: Node, snapshot: Snapshot | None) -> None:
         """The final commit of a reply, then its mind."""
         self._replies = [other for other in self._replies if other is not reply]

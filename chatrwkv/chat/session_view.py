@@ -12,6 +12,7 @@ from chatrwkv.errors import BadValue
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from chatrwkv.chat.plan import Plan
     from chatrwkv.chat.record import TokenRecord
     from chatrwkv.chat.replies import Reply
     from chatrwkv.chat.surroundings import Surroundings
@@ -148,6 +149,11 @@ class SessionView:
         return self._around.engine.call(
             lambda loaded, _cancelled, _progress: {i: loaded.tokenizer.bytes_of(i) for i in wanted}
         )
+
+    def plan(self, node_id: NodeId | None = None) -> Plan:
+        """How the path to `node_id`, or to the head, is read by a model."""
+        path = self.conversation.path(node_id)
+        return plan_path(path, self._usable_template(), self.thinking, for_reply=False)
 
     def n_tokens(self) -> int:
         """Tokens on the path shown, as far as the model that is loaded has read it in this template."""

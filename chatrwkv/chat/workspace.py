@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 from chatrwkv import paths as places
 from chatrwkv.chat.catalog import Catalog, ModelEntry, StateEntry
 from chatrwkv.chat.document import with_new_ids
+from chatrwkv.chat.learning import free_state_path, learning, read_document
 from chatrwkv.chat.locks import ChatLocks
 from chatrwkv.chat.portable import load_portable
 from chatrwkv.chat.session import ChatSession
@@ -17,13 +18,13 @@ from chatrwkv.chat.surroundings import Surroundings
 from chatrwkv.chat.template import load_templates
 from chatrwkv.chat.tree import ChatId, Conversation
 from chatrwkv.chat.vault import Vault, VaultUsage
-from chatrwkv.errors import StoreError
+from chatrwkv.errors import StateError, StoreError
 
 if TYPE_CHECKING:
     from chatrwkv.chat.backup import DatabaseMoved
     from chatrwkv.chat.reader import ChatSummary
     from chatrwkv.chat.search import Hit
-    from chatrwkv.chat.template import Templates
+    from chatrwkv.chat.template import PromptTemplate, Templates
     from chatrwkv.config import Settings
     from chatrwkv.engine import EngineThread, Job, ModelInfo
     from chatrwkv.paths import Paths
@@ -262,6 +263,47 @@ class Workspace:
         saved_at = session.head  # now: the file is written later, when the head may have moved on
         self._vault.put(snapshot, saved=lambda stored: self._store.link_snapshot(saved_at, stored))
         return session
+
+    def learn(
+        self, path: Path, name: str = "", *, twice: bool = False, template: PromptTemplate | None = None
+    ) -> Job[Path]:
+        """Read a text file into a state of its own, saved under `name`; `load_state` opens chats on it.
+
+        Args:
+            path: UTF-8 text.
+            name: of the saved state; the file's stem unless given.
+            twice: feed it twice.
+            template: how the chats on it will be written; the model's own unless given.
+
+        Raises:
+            BadValue: the file cannot be read as text, or there is a state of that name.
+        """
+        document = read_document(path, name)
+        target = free_state_path(self.paths.saved_states, document.name)
+        template = template or self.templates.default_for(self._family())
+        return self.engine.call(learning(document, target, template, self._vault, twice=twice))
+
+    def drop_state(self, path: Path) -> None:
+        """Delete a saved state's file; chats that were opened from it keep theirs.
+
+        Raises:
+            StateError: it is not there, or may not be deleted.
+        """
+        try:
+            path.unlink()
+        except OSError as error:
+            raise StateError(
+                f"{path.name} cannot be deleted: {error.strerror}.", hint="/state list shows what there is."
+            ) from error
+
+    def pin_state(self, fingerprint: str, chain: str, *, is_pinned: bool) -> None:
+        """Keep a state of the chats whatever the budgets say, or no longer; remembered over restarts."""
+        (self._vault.pin if is_pinned else self._vault.unpin)(fingerprint, chain)
+        self._store.set_setting(_PINNED, sorted(self._vault.pinned))
+
+    def notices(self) -> list[str]:
+        """What should be told of states since the last call: damaged ones, rounded ones."""
+        return self._vault.take_notices()
 
     def usage(self) -> VaultUsage:
         """How much of the memory and of the disk the states take."""

@@ -41,8 +41,8 @@ _HASH_KEY = b'"chatrwkv.header_sha256":"'
 _ZEROS = b"0" * 64
 _DTYPES = {"torch.float32": "F32", "torch.float16": "F16", "torch.int64": "I64"}
 _ITEM_BYTES = {"F32": 4, "F16": 2, "I64": 8}
-# A state has up to ten tensors and its metadata a few lines; more is damage or malice.
-_MAX_HEADER_BYTES = 1 << 20
+# The conversation travels in the metadata: a document of 1 MB is 1.5 MB there. More is damage or malice.
+_MAX_HEADER_BYTES = 4 << 20
 _MAX_TENSORS = 64
 _HEX = frozenset("0123456789abcdef")
 _OTHER_FILE = "Choose another state file; the chat itself is not affected."

@@ -147,6 +147,8 @@ class ChatCore(ChatFrame):
     def _ticked(self, changed: bool) -> bool:
         """After each round of the pump; whether something else takes time."""
         self.app.poll_jobs()
+        if notices := self.workspace.notices():
+            self.say(" ".join(notices), is_problem=True)
         if changed:
             self.call_next(self.refresh_path)
         else:
