@@ -42,7 +42,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("undelete", "", "Bring back the chat that was deleted last", "chats.undo"),
     Command("undo", "", "Undo the last change to this chat's tree", "message.undo"),
     Command("redo", "", "Do again what was undone", "message.redo"),
-    Command("retry", "[N]", "Another reply to the same message, or N of them at once", "retry"),
+    Command("retry", "[N] [NAME VALUES]", "Another reply, or N at once, as 8 temp 0.5..1.5", "retry", "retry"),
     Command("continue", "", "Let a stopped reply go on", "message.continue"),
     Command("edit", "", "Change a message; the old version stays beside it", "message.edit"),
     Command("rewrite", "", "Change a text itself; what follows is read again", "message.edit_in_place"),
@@ -51,6 +51,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("bookmark", "[NAME]", "Name a message; without a name, take the name away", "message.bookmark"),
     Command("tree", "", "Show or hide the tree of this chat", "tree"),
     Command("goto", "N", "Show version N of the message", "sibling_right"),
+    Command("probs", "", "How likely each token of a reply was; branch at another one", "message.probs"),
     Command("copy", "[code [N]]", "Copy the reply, or its code", "message.copy", "copy"),
     Command("export", "[md|json|txt] [FILE]", "Write this chat to a file", "export", "export"),
     Command("model", "[NAME or FILE]", "Choose the model", "models", "models"),
@@ -70,7 +71,9 @@ COMMANDS: tuple[Command, ...] = (
 
 _BY_NAME = {command.name: command for command in COMMANDS}
 
-ASKING = frozenset(("rename", "bookmark", "rewrite", "system", "prompt", "think", "model", "state", "export"))
+ASKING = frozenset(
+    ("probs", "rename", "bookmark", "rewrite", "system", "prompt", "think", "model", "state", "export")
+)
 """Commands that ask for what they were not told."""
 
 

@@ -92,6 +92,7 @@ MESSAGE = (
     _key("message.delete", "d,delete", "screen.command('drop')", "delete", "Remove this message and all below; u brings them back", priority=True),
     _key("message.copy", "y", "screen.command('copy')", "copy", "Copy this message", priority=True),
     _key("message.copy_code", "Y", "screen.command('copy', 'code')", "copy code", "Copy its next block of code", show=False, priority=True),
+    _key("message.probs", "p", "screen.command('probs')", "tokens", "How likely each token was; choose another one and branch there", show=False, priority=True),
     _key("message.undo", "u", "screen.command('undo')", "undo", "Undo the last change to the tree", show=False, priority=True),
     _key("message.redo", "U", "screen.command('redo')", "redo", "Do it again", show=False, priority=True),
     _key("message.open", "enter,o", "unfold", "unfold", "Open or fold the thoughts or a long text", show=False, priority=True),
@@ -122,6 +123,20 @@ TREE = (
     _key("tree.redo", "U", "screen.command('redo')", "redo", "Do it again", show=False),
 )  # fmt: skip
 
+PROBS = (
+    _key("probs.left", "left,h", "step(-1)", "token before", "The token before"),
+    _key("probs.right", "right,l", "step(1)", "next token", "The next token"),
+    _key("probs.first", "home,g", "step(-1000000)", "first", "The first token", show=False),
+    _key("probs.last", "end,G", "step(1000000)", "last", "The last token", show=False),
+    _key("probs.line_up", "pageup", "line(-1)", "line up", "A line up", show=False),
+    _key("probs.line_down", "pagedown", "line(1)", "line down", "A line down", show=False),
+    _key("probs.surprise", "n", "surprise(1)", "surprise", "The next token that was unlikely"),
+    _key("probs.surprise_back", "N", "surprise(-1)", "surprise before", "The unlikely token before", show=False),
+    _key("probs.up", "up,k", "candidate(-1)", "candidate", "A likelier candidate"),
+    _key("probs.down", "down,j", "candidate(1)", "next candidate", "A less likely candidate", show=False),
+    _key("probs.take", "enter", "take", "branch", "Another version of the reply that goes on from this candidate"),
+)  # fmt: skip
+
 DIALOG = (
     _key("dialog.close", "escape", "close", "close", "Close without changing anything", display="esc"),
 )  # fmt: skip
@@ -135,7 +150,7 @@ EDIT = (
     _key("edit.take", "ctrl+s", "take", "take it", "Keep the text", priority=True),
 )  # fmt: skip
 
-EVERY = (*APP, *CHAT, *PROMPT, *MESSAGE, *ROWS, *CHATS, *TREE, *DIALOG, *LINK, *EDIT)
+EVERY = (*APP, *CHAT, *PROMPT, *MESSAGE, *ROWS, *CHATS, *TREE, *PROBS, *DIALOG, *LINK, *EDIT)
 """Every binding; ids are unique."""
 
 _BY_ID = {binding.id: binding for binding in EVERY}

@@ -14,8 +14,10 @@ from chatrwkv.tui.sampling_text import describe, label, text_of, with_value
 from chatrwkv.tui.screens.dialogs import EditDialog, PageDialog, TextDialog
 from chatrwkv.tui.screens.help import HelpDialog
 from chatrwkv.tui.screens.sampling import SamplingScreen
+from chatrwkv.tui.spread import spread
 from chatrwkv.tui.verbs_files import FILE_VERBS, file_choices
 from chatrwkv.tui.verbs_states import STATE_VERBS, state_choices
+from chatrwkv.tui.verbs_tokens import TOKEN_VERBS
 from chatrwkv.tui.verbs_tree import TREE_VERBS, number_in, open_session
 
 if TYPE_CHECKING:
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
     from chatrwkv.tui.screens.core import ChatCore
 
     Verb = Callable[[ChatCore, str], Awaitable[None]]
-
-# More replies at once than this cannot be read, and each takes a state.
-_MOST_REPLIES = 16
 
 
 # -- chats --------------------------------------------------------------------------------------------------
@@ -69,13 +68,14 @@ async def undelete(screen: ChatCore, _: str) -> None:
 
 async def retry(screen: ChatCore, argument: str) -> None:
     """Other replies."""
-    n = number_in(argument, "How many replies", 1, _MOST_REPLIES) if argument else 1
     session = open_session(screen)
+    wanted = spread(argument, session.params)
     if not session.path():
         raise BadValue("There is no message to reply to yet.", hint="Write one first.")
-    session.retry(screen.target or session.head, n)
-    if n > 1:
-        screen.say(f"{n} replies at once, side by side: alt+← and alt+→ walk through them.")
+    is_plain = not argument or argument.isdecimal()
+    session.retry(screen.target or session.head, len(wanted), params=None if is_plain else wanted)
+    if len(wanted) > 1:
+        screen.say(f"{len(wanted)} replies at once, side by side: alt+← and alt+→ walk through them.")
     await screen.refresh_path(follow=True)
     screen.focus_prompt()
 
@@ -273,8 +273,18 @@ VERBS: Mapping[str, Verb] = {
     "new": new, "chats": chats, "rename": rename, "delete": delete, "undelete": undelete, "retry": retry,
     "continue": go_on, "edit": edit, "rewrite": rewrite, "copy": copy, "prompt": prompt,
     "system": system, "think": think, "set": set_, "preset": preset, "seed": seed, "stats": stats,
-    "theme": theme, "help": help_, "quit": quit_, **FILE_VERBS, **STATE_VERBS, **TREE_VERBS,
+    "theme": theme, "help": help_, "quit": quit_, **TOKEN_VERBS, **FILE_VERBS, **STATE_VERBS, **TREE_VERBS,
 }  # fmt: skip
+
+
+_FIXED: Mapping[str, Sequence[tuple[str, str]]] = {
+    "copy": [("code", "the next block of code")],
+    "retry": [
+        ("4", "four replies at once"),
+        ("8 temp 0.5..1.5", "eight, from cool to wild"),
+        ("temp 0.5,1,1.5", "one for each value"),
+    ],
+}
 
 
 def choices(screen: ChatCore, kind: str) -> Sequence[tuple[str, str]]:
@@ -293,6 +303,4 @@ def choices(screen: ChatCore, kind: str) -> Sequence[tuple[str, str]]:
         ]
     if kind == "themes":
         return [(name, "") for name in sorted(screen.app.available_themes)]
-    if kind == "copy":
-        return [("code", "the next block of code")]
-    return [*file_choices(screen, kind), *state_choices(screen, kind)]
+    return [*_FIXED.get(kind, ()), *file_choices(screen, kind), *state_choices(screen, kind)]

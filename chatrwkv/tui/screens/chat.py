@@ -13,10 +13,12 @@ from textual import on
 from textual.app import SuspendNotSupported
 
 from chatrwkv.chat.tree import Role
+from chatrwkv.engine.params import SamplingParams
 from chatrwkv.errors import ChatRWKVError
 from chatrwkv.tui import keys, messages
 from chatrwkv.tui.screens.core import ChatCore
 from chatrwkv.tui.screens.dialogs import LinkDialog, TextDialog
+from chatrwkv.tui.spread import spread
 from chatrwkv.tui.widgets.chat_list import ChatRows
 from chatrwkv.tui.widgets.message import MessageView
 from chatrwkv.tui.widgets.rows import RowList
@@ -138,8 +140,8 @@ class ChatScreen(ChatCore):
             TextDialog(
                 "How many replies at once?",
                 "4",
-                check=_is_count,
-                hint="1 to 16; they stand side by side as versions",
+                check=self._cannot_spread,
+                hint="1 to 16, or for example 8 temp 0.5..1.5; they stand side by side as versions",
             )
         )
         if answer and self.session is not None:
@@ -147,6 +149,13 @@ class ChatScreen(ChatCore):
             if view is not None:
                 self.set_focus(view, scroll_visible=False)
             await self.run_command("retry", answer)
+
+    def _cannot_spread(self, text: str) -> str:
+        try:
+            spread(text, self.session.params if self.session else SamplingParams())
+        except ChatRWKVError as error:
+            return error.message
+        return ""
 
     def action_area(self, step: int) -> None:
         """The next part of the screen that can take keys."""
@@ -298,7 +307,3 @@ class ChatScreen(ChatCore):
     def on_screen_resume(self, _: events.ScreenResume) -> None:
         """Back from a dialog."""
         self.refresh_margins()
-
-
-def _is_count(text: str) -> str:
-    return "" if text.strip().isdecimal() and 1 <= int(text) <= 16 else "A number from 1 to 16."
