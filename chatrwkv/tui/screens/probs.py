@@ -47,7 +47,10 @@ class ProbsScreen(Dialog[Choice]):
         *,
         is_running: bool = False,
     ) -> None:
-        super().__init__("Tokens")
+        end = "stop the reply to branch, esc closes" if is_running else "enter branches there, esc closes"
+        if words is None:
+            end = "esc closes; load a model with its vocabulary to read the numbers"
+        super().__init__("Tokens", hint=f"←→ token, n next surprise, ↑↓ candidate, {end}")
         self._drawn = rows
         self._words = words
         self._is_running = is_running
@@ -64,16 +67,8 @@ class ProbsScreen(Dialog[Choice]):
 
     def on_mount(self) -> None:
         """Begin at the first token."""
-        super().on_mount()
         self._flow.focus()
         self._show(0)
-        how = "←→ token, n next surprise, ↑↓ candidate, "
-        end = (
-            "stop the reply to branch, esc closes" if self._is_running else "enter branches there, esc closes"
-        )
-        if self._words is None:
-            end = "esc closes; load a model with its vocabulary to read the numbers"
-        self.say(how + end)
         if self._words is not None:
             self.set_interval(_POLL_S, self._poll)
 
