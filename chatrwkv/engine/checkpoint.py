@@ -14,6 +14,7 @@ import stat
 import struct
 import zipfile
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 from safetensors import SafetensorError, safe_open
 
-from chatrwkv.engine.pickled import NotAModule, read_module
+from chatrwkv.engine.pickled import NotAModule, cut_tensor, read_module, unwrapped
 from chatrwkv.errors import ModelFormatError, ModelNotFound, ModelUnsupported
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _AGAIN = "Download it again, or choose another file."
+_RESUME = "Resume the download, or start it again."
 # The largest published model has about 2,000 tensors at about 200 bytes of pickle and 150 of directory
 # each. The limits leave a factor of ten and keep a hostile file from filling memory with empty lists.
 _MAX_ENTRIES = 20_000
@@ -40,9 +42,9 @@ _MAX_HEADER_BYTES = 8 << 20  # safetensors
 _SAMPLE_BYTES = 4096
 _WHOLE_BYTES = 1 << 16  # tensors up to this size enter the fingerprint whole
 _FLOATS = {torch.float64: "fp64", torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
+_STORED = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _NO_WEIGHT = re.compile(r"mask$")  # causal masks that old trainers stored as buffers
 _PREFIX = re.compile(r"^(_forward_module|module|model)\.")
-_WRAPPERS = ("state_dict", "module", "model")
 
 # first bytes: what the file is, and the next step
 _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
@@ -58,15 +60,23 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Checkpoint:
     """An open file: tensors that read from disk when they are touched."""
 
     path: Path
     tensors: Mapping[str, Tensor]
-    fingerprint: str
     dtype: str
     """Of most parameters: fp32, bf16 …"""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over the table and a sample of every tensor; the same for .pth and .safetensors of one model.
+
+        Made when it is asked for: on a slow disk the samples of a large file take seconds, and a file that
+        cannot be used is refused without them.
+        """
+        return _fingerprint(self.tensors)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -95,7 +105,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     else:
         _refuse_signature(path, head)
     tensors = _cleaned(path, tensors, size)
-    return Checkpoint(path, tensors, _fingerprint(tensors), _main_dtype(tensors))
+    return Checkpoint(path, tensors, _main_dtype(tensors))
 
 
 def _regular_size(path: Path) -> int:
@@ -135,9 +145,7 @@ def _open_zip(path: Path, size: int) -> Mapping[str, Tensor]:
         if module is None:
             raise
         return module
-    for key in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
+    content = unwrapped(content)
     if not isinstance(content, dict):
         raise ModelFormatError(
             f"{path.name} holds a {type(content).__name__}, not a table of tensors.", hint=_AGAIN
@@ -224,9 +232,9 @@ def _directory_bytes(path: Path, size: int) -> int:
         tail = file.read()
     at = tail.rfind(b"PK\x05\x06")
     if at < 0 or len(tail) < at + 22:
-        raise ModelFormatError(
-            f"{path.name} ends too early: it is not complete.", hint="Resume the download, or start it again."
-        )
+        name = cut_tensor(path)
+        where = "too early" if name is None else f"inside the tensor {name!r}"
+        raise ModelFormatError(f"{path.name} ends {where}: it is not complete.", hint=_RESUME)
     n_bytes: int = struct.unpack_from("<I", tail, at + 12)[0]
     wide = tail.rfind(b"PK\x06\x06", 0, at)
     if n_bytes == 0xFFFFFFFF and wide >= 0 and len(tail) >= wide + 48:
@@ -248,15 +256,38 @@ def open_safetensors(path: Path, size: int, head: bytes) -> Mapping[str, Tensor]
     try:
         with path.open("rb") as file:
             file.seek(8)
-            n_entries = len(json.loads(file.read(length)))
-        if n_entries > _MAX_ENTRIES:
+            table = json.loads(file.read(length))
+        if len(table) > _MAX_ENTRIES:
             raise ModelFormatError(f"{path.name} has more entries than any model.", hint=_AGAIN)
-        with safe_open(path, framework="pt", device="cpu") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, ValueError, TypeError, RecursionError, OSError) as error:
+        _check_ends(path, table, size - 8 - length)
+        # opening checks names, shapes and sizes against each other; `get_tensor` would take 20 ms a tensor
+        with safe_open(path, framework="pt", device="cpu") as opened:
+            raw = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
+            views = {name: _view(raw, 8 + length, table[name]) for name in opened.keys()}  # noqa: SIM118 - not a dict
+            return {name: opened.get_tensor(name) if t is None else t for name, t in views.items()}
+    except (SafetensorError, ValueError, TypeError, LookupError, RuntimeError, OSError) as error:
         raise ModelFormatError(
             f"{path.name} is damaged or incomplete ({_first_line(error)}).", hint=_AGAIN
         ) from error
+
+
+def _view(raw: Tensor, start: int, row: Mapping[str, Any]) -> Tensor | None:
+    """A tensor as a view of the mapped file `raw`; None if torch cannot look at it so."""
+    dtype = _STORED.get(row["dtype"])
+    begin, end = (start + at for at in row["data_offsets"])
+    if dtype is None or begin % dtype.itemsize:
+        return None
+    return raw[begin:end].view(dtype).view(row["shape"])
+
+
+def _check_ends(path: Path, table: Mapping[str, Any], n_bytes: int) -> None:
+    """Name the first tensor that the data, of `n_bytes`, does not hold whole."""
+    ends = sorted((row["data_offsets"][1], name) for name, row in table.items() if name != "__metadata__")
+    beyond = next((name for end, name in ends if end > n_bytes), None)
+    if beyond is not None:
+        raise ModelFormatError(
+            f"{path.name} ends inside the tensor {beyond!r}: it is not complete.", hint=_RESUME
+        )
 
 
 def _cleaned(path: Path, content: Mapping[Any, Any], size: int) -> dict[str, Tensor]:
@@ -286,21 +317,25 @@ def _cleaned(path: Path, content: Mapping[Any, Any], size: int) -> dict[str, Ten
 
 
 def _fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """sha256 over the table and a sample of every tensor; the same for .pth and .safetensors of one model."""
     total = sha256()
     for name in sorted(tensors):
         tensor = tensors[name]
         total.update(f"{name}:{_FLOATS.get(tensor.dtype, tensor.dtype)}:{list(tensor.shape)};".encode())
-        flat = (
-            tensor.reshape(-1).view(torch.uint8)
-            if tensor.is_contiguous()
-            else tensor.flatten().view(torch.uint8)
-        )
-        if flat.numel() > _WHOLE_BYTES:
-            middle = flat.numel() // 2
-            flat = flat[middle : middle + _SAMPLE_BYTES]
-        total.update(flat.numpy().data)
+        total.update(_sample(tensor).numpy().data)
     return total.hexdigest()
+
+
+def _sample(tensor: Tensor) -> Tensor:
+    """The bytes of a small tensor, and 4 KiB from the middle of a large one, row by row."""
+    if tensor.nbytes <= _WHOLE_BYTES:
+        return tensor.reshape(-1).view(torch.uint8)
+    middle, size = tensor.nbytes // 2, tensor.element_size()
+    if tensor.is_contiguous():
+        return tensor.reshape(-1).view(torch.uint8)[middle : middle + _SAMPLE_BYTES]
+    # a matrix that was saved turned over; `reshape` would copy all of it
+    places = torch.arange(middle // size, (middle + _SAMPLE_BYTES) // size + 1)
+    values = tensor[torch.unravel_index(places.clamp(max=tensor.numel() - 1), tensor.shape)]
+    return values.view(torch.uint8)[middle % size :][:_SAMPLE_BYTES]
 
 
 def _main_dtype(tensors: Mapping[str, Tensor]) -> str:

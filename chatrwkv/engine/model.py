@@ -7,7 +7,7 @@ tokenizer, memory. A generation is one entry in `_FAMILIES` and one file in `mod
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -180,8 +180,9 @@ class _Source:
 
 def _opened(path: Path) -> _Source:
     checkpoint = open_checkpoint(_checkpoint_file(path))
-    spec = detect(checkpoint.shapes, checkpoint.fingerprint, checkpoint.dtype)
+    spec = detect(checkpoint.shapes, dtype=checkpoint.dtype)
     _family(spec.generation).check(checkpoint.tensors, spec)
+    spec = replace(spec, fingerprint=checkpoint.fingerprint)  # reads samples: only of what can run
     options = read_options(checkpoint.path, spec)
     name = path.name if path.is_dir() else path.stem
     return _Source(name, checkpoint, with_options(spec, options), options)

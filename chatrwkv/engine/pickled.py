@@ -9,10 +9,12 @@ Source: the zip container of `torch.save`; `pickle` protocol 2 to 5.
 
 from __future__ import annotations
 
+import io
 import pickle
 import struct
 import zipfile
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Self
 
 import torch
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 16  # a published net has blocks.i.attn.tiny_att.qkv.weight, six deep
 _LOCAL_HEADER = 30  # bytes before name and extra field of a zip entry
+_BETWEEN = 2048  # bytes in which a zip entry ends and the next begins: descriptor, header, name, padding
+_MAX_TABLE_BYTES = 2 << 20
 _DTYPES = {
     "FloatStorage": torch.float32,
     "DoubleStorage": torch.float64,
@@ -35,6 +39,14 @@ _DTYPES = {
 
 class NotAModule(Exception):
     """The pickle is no module, or asks for something that a module needs and this file does not know."""
+
+
+def unwrapped(content: object) -> object:
+    """The table of tensors inside what a trainer saved around it."""
+    for key in ("state_dict", "module", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    return content
 
 
 class Stub:
@@ -65,6 +77,14 @@ class Stub:
 
     def add(self, item: object) -> None:
         """As `__setitem__`, for a set."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """Stands for a tensor of a file whose data may not be there: its storage, and the bytes of that."""
+
+    key: str
+    n_bytes: int
 
 
 class _Storage:
@@ -98,6 +118,54 @@ def read_module(path: Path) -> dict[str, Tensor]:
     return found
 
 
+def cut_tensor(path: Path) -> str | None:
+    """The tensor inside or before which a `.pth` was cut off; None where what is left does not tell.
+
+    The directory of a zip file is at its end, but `torch.save` begins with the table of tensors.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            entry = _next_entry(file, 0)
+            table = io.BytesIO(file.read(_MAX_TABLE_BYTES))
+            claims = _claims(_TableReader(table).load())
+            at = entry[1] + table.tell() if entry else size
+            while claims and (entry := _next_entry(file, at)) is not None:
+                key, at = entry
+                if key in claims:
+                    name, n_bytes = claims.pop(key)
+                    at += n_bytes
+                    if at > size:
+                        return name
+            return next((name for name, _ in claims.values()), None)
+    except Exception:  # noqa: BLE001 - a damaged pickle may raise anything; the file is refused in any case
+        return None
+
+
+def _claims(root: object) -> dict[str, tuple[str, int]]:
+    """`{storage: (tensor, bytes)}` in the order of the table."""
+    table = unwrapped(root)
+    named = table.items() if isinstance(table, dict) else _walk(table, "", 0)
+    return {claim.key: (str(name), claim.n_bytes) for name, claim in named if isinstance(claim, _Claim)}
+
+
+def _next_entry(file: IO[bytes], at: int) -> tuple[str, int] | None:
+    """The storage (or what else it is) of the zip entry that comes next, and where its bytes begin.
+
+    `file` is left there. None if there is none.
+    """
+    file.seek(at)
+    window = file.read(_BETWEEN)
+    header = window.find(b"PK\x03\x04")
+    if header < 0 or len(window) < header + _LOCAL_HEADER:
+        return None
+    n_name, n_extra = struct.unpack_from("<HH", window, header + 26)
+    name = window[header + _LOCAL_HEADER :][:n_name].decode()
+    begin = at + header + _LOCAL_HEADER + n_name + n_extra
+    file.seek(begin)
+    return name.partition("/data/")[2], begin
+
+
 class _File:
     """The mapped file and where its storages lie."""
 
@@ -128,12 +196,8 @@ class _File:
         return _Storage((raw if start % dtype.itemsize == 0 else raw.clone()).view(dtype))
 
 
-class _Reader(pickle.Unpickler):
+class _Inert(pickle.Unpickler):
     """`find_class` gives stubs, so that no name is ever looked up."""
-
-    def __init__(self, file: IO[bytes], mapped: _File) -> None:
-        super().__init__(file)
-        self._mapped = mapped
 
     def find_class(self, module: str, name: str) -> Any:
         """One of the four, a dtype's storage, or a stub: never what the name stands for."""
@@ -147,12 +211,37 @@ class _Reader(pickle.Unpickler):
             return _DTYPES[name]
         return type(name, (Stub,), {"__module__": module})
 
+
+class _Reader(_Inert):
+    """Makes tensors of the mapped file."""
+
+    def __init__(self, file: IO[bytes], mapped: _File) -> None:
+        super().__init__(file)
+        self._mapped = mapped
+
     def persistent_load(self, pid: Any) -> _Storage:
         """A storage: ("storage", dtype, key, device, size)."""
         kind, dtype, key = pid[:3]
         if kind != "storage" or not isinstance(dtype, torch.dtype):
             raise NotAModule("it has a storage of an unknown type")
         return self._mapped.storage(str(key), dtype)
+
+
+class _TableReader(_Inert):
+    """Reads what tensors there should be, of a file that has not all of them."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """As the reader of whole files; a tensor is its storage's claim."""
+        found = super().find_class(module, name)
+        return _claimed if found is _tensor else found
+
+    def persistent_load(self, pid: Any) -> Any:
+        """A storage: ("storage", dtype, key, device, size)."""
+        return _Claim(str(pid[2]), int(pid[4]) * pid[1].itemsize)
+
+
+def _claimed(claim: _Claim, *_: object) -> _Claim:
+    return claim
 
 
 def _tensor(
@@ -170,7 +259,7 @@ def _parameter(tensor: Tensor, *_: object) -> Tensor:
     return tensor
 
 
-def _walk(module: object, prefix: str, depth: int) -> Iterator[tuple[str, Tensor]]:
+def _walk(module: object, prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
     """All parameters and buffers under a module's stub, by the names `state_dict` would give them."""
     if depth > MAX_DEPTH or not isinstance(module, Stub):
         return
@@ -178,7 +267,7 @@ def _walk(module: object, prefix: str, depth: int) -> Iterator[tuple[str, Tensor
     for kind in ("_parameters", "_buffers"):
         table = own.get(kind)
         for name, tensor in table.items() if isinstance(table, dict) else ():
-            if isinstance(tensor, torch.Tensor):
+            if isinstance(tensor, (torch.Tensor, _Claim)):
                 yield f"{prefix}{name}", tensor
     n_head = own.get("n_head")
     if prefix.endswith("tiny_att.") and type(n_head) is int:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from chatrwkv.engine.plan import Plan, Slot
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_READABLE = {torch.float64, *DTYPES.values()}
 # bytes a weight on the native path
 QUANTISED = {"int8": 8.25 / 8, "int4": 4.25 / 8}
 _WORK_BYTES = 256 << 20
@@ -109,12 +110,12 @@ def _packed_bytes(name: str, tensor: Tensor, kind: str) -> int:
 
 
 def check_numbers(name: str, stored: Tensor) -> None:
-    """Refuse a tensor of integers.
+    """Refuse a tensor of integers, or of floats that only some devices know.
 
     Raises:
         ModelFormatError: it is one.
     """
-    if not stored.is_floating_point():
+    if stored.dtype not in _READABLE:
         raise ModelFormatError(
             f"The tensor {name!r} holds {stored.dtype} instead of floating point numbers.",
             hint="Quantised files are not supported; use the published .pth.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import struct
@@ -17,6 +18,7 @@ from safetensors.torch import save_file
 from chatrwkv.engine.checkpoint import open_checkpoint
 from chatrwkv.errors import ModelError, ModelFormatError, ModelNotFound, ModelUnsupported
 from tests import checkpoints
+from tests.engine.test_pickled import module_of
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +141,7 @@ PLAIN = {
     "many empty lists": (stored_zip({"a/data.pkl": b"\x80\x02" + b"]" * 1_900_000 + b"."}), "model.pth"),
     "safetensors header of 2**63": (struct.pack("<Q", 1 << 63) + b'{"a":1}', "header"),
     "safetensors with a bad header": (struct.pack("<Q", 7) + b'{"a":1}', "damaged"),
-    "safetensors cut off": (struct.pack("<Q", 60) + b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}     ', "damaged"),
+    "safetensors cut off": (struct.pack("<Q", 60) + b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}     ', "inside the tensor 'a'"),
 }  # fmt: skip
 
 
@@ -159,6 +161,55 @@ def test_a_truncated_file_is_refused_wherever_it_ends(tmp_path, tensors):
     raw = (tmp_path / "a.safetensors").read_bytes()
     for keep in (7, 8, 9, 500, len(raw) // 2, len(raw) - 1):
         refused(tmp_path, raw[:keep])
+
+
+@pytest.mark.parametrize("is_module", [False, True])
+def test_a_cut_off_file_is_refused_by_the_tensor_in_which_it_ends(is_module, tmp_path, tensors):
+    """What is there of a download tells how far it came; a `.pth` has its directory at the end."""
+    table = checkpoints.rwkv1() if is_module else tensors
+    raw = torch_bytes(module_of(table) if is_module else {"state_dict": table})
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        entries = {entry.filename.partition("/data/")[2]: entry for entry in archive.infolist()}
+    order = list(table)
+    for at in (0, 1, len(order) // 2, len(order) - 1):
+        name = order[at] if not is_module else None
+        start = entries[str(at)].header_offset
+        for keep in (start + 20, start + 130):  # in the header, and in the data
+            message = refused(tmp_path, raw[:keep]).message
+            assert "inside the tensor" in message
+            assert name is None or repr(name) in message
+    assert "too early" in refused(tmp_path, raw[: entries["0"].header_offset // 2]).message
+
+
+def test_a_cut_off_safetensors_file_names_the_tensor_too(tmp_path, tensors):
+    """Its table comes first and says where each one ends."""
+    save_file(tensors, tmp_path / "a.safetensors")
+    raw = (tmp_path / "a.safetensors").read_bytes()
+    (length,) = struct.unpack_from("<Q", raw)
+    for name, row in json.loads(raw[8 : 8 + length]).items():
+        end = 8 + length + row["data_offsets"][1]
+        assert repr(name) in refused(tmp_path, raw[: end - 1]).message
+
+
+def test_a_matrix_that_was_saved_turned_over_is_the_same_model(tmp_path, tensors):
+    """`torch.save` keeps the order in memory; the fingerprint must not depend on it, nor copy the matrix."""
+    wide = {"emb.weight": torch.randn(333, 257).bfloat16()}
+    torch.save(tensors | wide, tmp_path / "a.pth")
+    turned = {name: t.t().contiguous().t() for name, t in wide.items()}
+    torch.save(tensors | turned, tmp_path / "b.pth")
+    one, two = open_checkpoint(tmp_path / "a.pth"), open_checkpoint(tmp_path / "b.pth")
+    assert not two.tensors["emb.weight"].is_contiguous()
+    assert one.fingerprint == two.fingerprint
+
+
+def test_tensors_that_do_not_lie_on_their_own_size_are_read(tmp_path):
+    """Not every writer pads the header, and a mapped file cannot be looked at from an odd place."""
+    values = torch.arange(4.0)
+    for padding in range(4):
+        header = b'{"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}' + b" " * padding
+        path = tmp_path / "a.safetensors"
+        path.write_bytes(struct.pack("<Q", len(header)) + header + values.numpy().tobytes())
+        assert torch.equal(open_checkpoint(path).tensors["a"], values.view(2, 2))
 
 
 def test_a_damaged_directory_is_refused(tmp_path, tensors):

@@ -20,6 +20,9 @@ from chatrwkv.errors import KernelMismatch
 from tests.checkpoints import Size, rwkv7
 from tests.engine.native_library import LEVELS, library_at, native_and_meant, spec_of
 
+# the first test compiles the library: 35 s on an idle machine, and more than the usual limit on a busy one
+pytestmark = pytest.mark.timeout(600)
+
 KINDS = ("fp32", "bf16", "int8", "int4")
 # Of a product, against the largest sum of |x w| over its rows. Few tokens: float32 sums or 16-bit inputs;
 # many: bf16 inputs (half of 2^-8) where the CPU multiplies them.

@@ -23,6 +23,9 @@ from tests.engine.native_library import LEVELS, library_at, native_and_meant
 if TYPE_CHECKING:
     from pathlib import Path
 
+# the first test compiles the library: 35 s on an idle machine, and more than the usual limit on a busy one
+pytestmark = pytest.mark.timeout(600)
+
 SIZE = Size(2, 64, 32, 300)
 
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
+import struct
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -49,6 +55,60 @@ def test_each_misshapen_tensor_is_named(name):
         said = complaint(SHAPES[name] | {broken: tensor.new_zeros(3, 7)})
         assert said is not None, broken
         assert broken in said, (broken, said)
+
+
+PROBE = """
+import resource, sys
+from pathlib import Path
+from chatrwkv.engine.model import load_model
+from chatrwkv.errors import ModelError
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+def message(path):
+    try:
+        load_model(path)
+    except ModelError as error:
+        return error.message
+
+files = sorted(Path(sys.argv[1]).iterdir())
+message(files[0])  # the modules of a family
+before = peak()
+for path in files:
+    print(path.name, message(path), sep=": ")
+print(f"{peak() - before:.0f}")
+"""
+
+
+def sparse(path, shapes, *, cut=0):
+    """A safetensors file of bf16 whose data are a hole."""
+    table, at = {}, 0
+    for name, shape in shapes.items():
+        end = at + 2 * math.prod(shape)
+        table[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [at, end]}
+        at = end
+    header = json.dumps(table).encode()
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        file.truncate(8 + len(header) + at - cut)
+
+
+def test_huge_files_are_refused_without_reading_them(tmp_path):
+    """Each of half a GB or more, refused in a process that may not grow by 100 MB over all of them."""
+    for name, case in CASES.items():
+        shapes = {n: list(t.shape) for n, t in case.make().items() if not n.endswith("n_head")}
+        huge = {n: [1 << 22 if size == 50 else size for size in shape] for n, shape in shapes.items()}
+        lost, at = max(huge), name.replace(" ", "-")
+        sparse(tmp_path / f"{at}-missing", {n: s for n, s in huge.items() if n != lost})
+        sparse(tmp_path / f"{at}-shape", huge | {lost: [3, 7]})
+        sparse(tmp_path / f"{at}-cut", huge, cut=1)
+        assert (tmp_path / f"{at}-cut").stat().st_size > 5e8
+    program = [sys.executable, "-c", PROBE, str(tmp_path)]
+    *said, growth = subprocess.run(program, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert len(said) == 3 * len(CASES)
+    assert all("The tensor '" in line or "ends inside the tensor '" in line for line in said), said
+    assert int(growth) < 100
 
 
 @pytest.mark.parametrize("name", ["4", "4a", "4b"])

@@ -265,8 +265,9 @@ class RWKV6(Recurrent):
 
     @staticmethod
     def check(tensors: Mapping[str, Tensor], spec: ModelSpec) -> None:
-        """Refuse by name a missing tensor or a wrong shape, without reading a matrix."""
-        Weights6.build(tensors, spec)
+        """Refuse by name a missing tensor or a wrong shape, without reading a value."""
+        # zeros of the same shapes, since the mixes are stacked
+        Weights6.build({name: t.new_zeros(()).expand(t.shape) for name, t in tensors.items()}, spec)
 
     def blank_rows(self, n_rows: int) -> dict[str, Tensor]:
         """See `blank`."""
