@@ -10,16 +10,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from chatrwkv.chat.plan import Plan, reading_on
+from chatrwkv.engine import load_state
 from chatrwkv.errors import GenerationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
+    from pathlib import Path
 
     from chatrwkv.chat.plan import Minds, Reading
     from chatrwkv.chat.tree import NodeId
     from chatrwkv.chat.vault import Placed, Vault
     from chatrwkv.engine import Distance, LoadedModel, Snapshot, StateDifference
 
+    Source = Path | Plan
     Cancelled = Callable[[], bool]
     Progress = Callable[[int, int, str], None]
 
@@ -151,9 +154,9 @@ def refresh(
 
 
 def compare(
-    first: Snapshot | Plan, second: Snapshot | Plan, minds: Minds
+    first: Source, second: Source, minds: Minds
 ) -> Callable[[LoadedModel, Cancelled, Progress], Generator[None, None, Compared]]:
-    """Two states head by head; a plan is read as far as no state is kept for it.
+    """Two states head by head: of files, or of paths, which are read as far as no state is kept for them.
 
     Where the second path goes on from the first, the tokens in between that moved the state most are named.
     """
@@ -215,10 +218,10 @@ def _between(start: Snapshot, plan: Plan, loaded: LoadedModel) -> tuple[int, ...
 
 
 def _mind(
-    source: Snapshot | Plan, loaded: LoadedModel, minds: Minds, cancelled: Cancelled, progress: Progress
+    source: Source, loaded: LoadedModel, minds: Minds, cancelled: Cancelled, progress: Progress
 ) -> Generator[None, None, Snapshot]:
     if not isinstance(source, Plan):
-        return loaded.adopt(source)
+        return loaded.adopt(load_state(source, fingerprint=loaded.model.spec.fingerprint)[0])
     states = yield from _read(source.read(loaded, minds), loaded, cancelled, progress)
     return states[-1]
 

@@ -226,7 +226,7 @@ class ChatApp(App[int]):
             if followed is not None:
                 followed.job.cancel()
 
-    def follow_task(self, name: str, job: Job[Any], then: Callable[[object], None]) -> None:
+    def follow_task(self, name: str, job: Job[Any], then: Callable[[Any], None]) -> None:
         """Show the progress of a job of the engine and call `then` with its result."""
         self.side_task = Followed(name, job, then)
 

@@ -61,7 +61,10 @@ COMMANDS: tuple[Command, ...] = (
     Command("set", "[NAME VALUE]", "How replies are drawn", "sampling", "params"),
     Command("preset", "NAME", "Take the sampling settings of a template", "", "templates"),
     Command("seed", "[N]", "Fix the seed; without a number it is drawn anew each time"),
-    Command("state", "save|load|info [FILE]", "The model's mind as a file", "message.save", "state"),
+    Command("state", "WORD [NAME]", "Save, open, compare and check states", "message.save", "state"),
+    Command("learn", "FILE [as NAME] [--twice]", "Read a text file once, ask it in any chat", "", "documents"),
+    Command("refresh", "", "Read this path again and renew its states"),
+    Command("recall", "", "How well the model still knows each message"),
     Command("stats", "", "Model, tokens, speed and memory"),
     Command("paths", "", "Where the files are"),
     Command("theme", "[NAME]", "Choose the colours", "", "themes"),
@@ -146,7 +149,8 @@ def offers(line: str, choices: Callable[[str], Sequence[tuple[str, str]]]) -> li
 
     Args:
         line: the prompt's text.
-        choices: the values for a command's argument, with a word on each.
+        choices: the values for a command's argument, with a word on each; asked for "KIND", and for
+            "KIND WORD" once a word stands there.
     """
     if not line.startswith("/") or line.startswith("//") or "\n" in line:
         return []
@@ -156,7 +160,9 @@ def offers(line: str, choices: Callable[[str], Sequence[tuple[str, str]]]) -> li
     command = _BY_NAME.get(name.casefold())
     if command is None or not command.choices:
         return []
-    found = [(value, words) for value, words in choices(command.choices) if fits(argument, value)]
+    word, gap, _ = argument.partition(" ")
+    kind = f"{command.choices} {word}" if gap else command.choices
+    found = [(value, words) for value, words in choices(kind) if fits(argument, value)]
     if any(value == argument.strip() for value, _ in found):
         return []
     found.sort(key=lambda choice: _rank(argument, choice[0])[0])

@@ -2,30 +2,68 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from chatrwkv.errors import BadValue
+from chatrwkv.chat import state_tools
+from chatrwkv.errors import BadValue, GenerationError
 from chatrwkv.text import format_bytes, safe_file_name, sanitise_name
+from chatrwkv.tui import state_pages
+from chatrwkv.tui.screens.choice import ChoiceDialog
 from chatrwkv.tui.screens.dialogs import PageDialog, PathDialog, as_path
 from chatrwkv.tui.verbs_files import free_path, in_folder
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
-    from pathlib import Path
 
+    from chatrwkv.chat.session import ChatSession
+    from chatrwkv.engine import ModelInfo
     from chatrwkv.tui.screens.core import ChatCore
+
+    Verb = Callable[[ChatCore, str], Awaitable[None]]
+
+_LEARN = re.compile(r"(?P<file>.+?)(?:\s+as\s+(?P<name>\S.*?))?(?P<twice>\s+--twice)?\s*\Z", re.DOTALL)
+_DOCUMENTS = (".txt", ".md")
 
 
 async def state(screen: ChatCore, argument: str) -> None:
-    """Save, load or look at a state file."""
-    what, _, rest = argument.partition(" ")
-    verbs = {"save": _save_state, "load": _load_state, "info": _state_info}
-    if what not in verbs:
+    """One of the words of `_WORDS`."""
+    word, _, rest = argument.partition(" ")
+    if word not in _WORDS:
         raise BadValue(
-            f"/state {sanitise_name(what)} is not known." if what else "/state needs a word.",
-            hint="/state save, /state load or /state info.",
+            f"/state {sanitise_name(word)} is not known." if word else "/state needs a word.",
+            hint=f"One of {', '.join(_WORDS)}.",
         )
-    await verbs[what](screen, rest.strip())
+    await _WORDS[word][0](screen, rest.strip())
+
+
+def _session(screen: ChatCore) -> ChatSession:
+    assert screen.session is not None, "commands run only when a chat is open"
+    return screen.session
+
+
+def _model(screen: ChatCore) -> ModelInfo:
+    if (model := screen.workspace.model) is None:
+        raise GenerationError("No model is loaded yet.", hint="Wait for it, or choose one with /model.")
+    return model
+
+
+def _follow(screen: ChatCore, name: str, task: Callable[..., Any], then: Callable[[Any], None]) -> None:
+    """Give the engine a task: its progress stands on the status line, esc stops it."""
+    _refuse_second_task(screen)
+    _model(screen)
+    screen.app.follow_task(name, screen.workspace.engine.call(task), then)
+
+
+def _refuse_second_task(screen: ChatCore) -> None:
+    if screen.app.side_task is not None:
+        raise GenerationError(
+            f"Something else is under way: {screen.app.side_task.name}.", hint="esc stops it."
+        )
+
+
+# -- files --------------------------------------------------------------------------------------------------
 
 
 async def _save_state(screen: ChatCore, argument: str) -> None:
@@ -53,49 +91,175 @@ async def _save_state(screen: ChatCore, argument: str) -> None:
 
 
 async def _load_state(screen: ChatCore, argument: str) -> None:
-    path = as_path(argument) if argument else None
-    if path is None:
-        known = [
-            (
-                str(entry.path),
-                entry.problem
-                or f"{sanitise_name(entry.title)}  {entry.info.n_tokens if entry.info else 0:,} tokens",
-            )
-            for entry in screen.workspace.states()
-        ]
-        if known:
-            chosen = await screen.app.choose("Saved states", known, "", takes_path=True)
-            path = as_path(chosen) if chosen else None
-        else:
-            folder = screen.workspace.paths.saved_states
-            path = await screen.app.ask_path(PathDialog("Load a state from", folder / "", must_exist=True))
-    if path is None:
+    name = argument or await _choose(screen)
+    if not name:
         return
-    session = screen.workspace.load_state(_state_file(screen, path))
+    session = screen.workspace.load_state(_state_file(screen, as_path(name)))
     await screen.show_chat(session)
     screen.say("This chat goes on from the file; nothing has to be read again.")
 
 
-async def _state_info(screen: ChatCore, argument: str) -> None:
-    from chatrwkv.engine import peek_state
+async def _choose(screen: ChatCore) -> str | None:
+    """A saved state, or a path."""
+    known = state_pages.saved_rows(screen.workspace.states())
+    if known:
+        return await screen.app.choose("Saved states", known, "", takes_path=True)
+    folder = screen.workspace.paths.saved_states
+    path = await screen.app.ask_path(PathDialog("Load a state from", folder / "", must_exist=True))
+    return str(path) if path else None
 
-    path = as_path(argument) if argument else None
-    if path is None:
-        path = await screen.app.ask_path(
-            PathDialog("Look at the state file", screen.workspace.paths.saved_states / "", must_exist=True)
+
+async def _list_states(screen: ChatCore, _: str) -> None:
+    if not screen.workspace.states():
+        raise BadValue(
+            "No state is saved yet.", hint="/state save writes one, /learn makes one of a document."
         )
-    if path is None:
+    await _load_state(screen, "")
+
+
+async def _drop_state(screen: ChatCore, argument: str) -> None:
+    name = argument or await _choose(screen)
+    if not name:
         return
-    path = _state_file(screen, path)
-    info = peek_state(path)
-    loaded = screen.workspace.model
-    fits = "yes" if loaded and loaded.fingerprint == info.fingerprint else "no, load the model it names first"
-    rows = [
-        ("file", str(path)), ("chat", info.metadata.get("title", "") or "–"), ("model", info.model or "–"),
-        ("fits the model here", fits), ("tokens read", f"{info.n_tokens:,}"),
-        ("size", format_bytes(info.n_bytes)), ("made", info.created or "–"), ("fingerprint", info.fingerprint[:16]),
-    ]  # fmt: skip
-    screen.app.push_screen(PageDialog("State file", rows))
+    path = _state_file(screen, as_path(name))
+    stem = sanitise_name(path.stem)
+    if not path.is_file():
+        raise BadValue(f"There is no saved state {stem!r}.", hint="/state list shows what there is.")
+
+    def answered(answer: str | None) -> None:
+        if answer == "delete":
+            screen.workspace.drop_state(path)
+            screen.say(f"Deleted the saved state {stem}.")
+
+    size = format_bytes(path.stat().st_size)
+    choices = [("keep", "leave it where it is"), ("delete", f"{size}; chats opened from it keep theirs")]
+    screen.app.push_screen(ChoiceDialog(f"Delete the saved state {stem}?", choices, "keep"), answered)
+
+
+async def _state_info(screen: ChatCore, argument: str) -> None:
+    if argument:
+        from chatrwkv.engine import peek_state
+
+        path = _state_file(screen, as_path(argument))
+        rows = state_pages.file_rows(path, peek_state(path), screen.workspace.model)
+        screen.app.push_screen(PageDialog("State file", rows))
+        return
+    session, model = _session(screen), _model(screen)
+
+    def found(at: state_tools.MindAt) -> None:
+        rows = state_pages.mind_rows(at, session.vault.usage(), model.state_bytes)
+        screen.app.push_screen(PageDialog("State", rows))
+
+    _follow(screen, "looking", state_tools.whereabouts(session.plan(screen.target), session.vault), found)
+
+
+# -- the state of a message ---------------------------------------------------------------------------------
+
+
+async def _verify(screen: ChatCore, _: str) -> None:
+    session = _session(screen)
+
+    def found(result: state_tools.Verified) -> None:
+        is_bad = result.distance is not None and not result.is_good
+        screen.say(state_pages.verified_words(result), is_problem=is_bad, stays=True)
+
+    _follow(screen, "checking", state_tools.verify(session.plan(screen.target), session.vault), found)
+
+
+async def refresh(screen: ChatCore, _: str) -> None:
+    """Read the path again and put what comes of it in the place of the kept states."""
+    session = _session(screen)
+
+    def found(result: state_tools.Refreshed) -> None:
+        n = result.n_states
+        screen.say(f"Read {result.n_tokens:,} tokens again; {n} state{'' if n == 1 else 's'} renewed.")
+
+    plan = session.plan(screen.target)
+    _follow(screen, "reading again", state_tools.refresh(plan, session.vault, session.renew_state), found)
+
+
+async def _diff(screen: ChatCore, argument: str) -> None:
+    session = _session(screen)
+    names = argument.split()
+    if (not names and not screen.target) or len(names) > 2:
+        raise BadValue(
+            "/state diff needs one or two saved states.",
+            hint="With one, or with a message in focus, it is compared with the end of this chat.",
+        )
+    sources: list[Any] = [_state_file(screen, as_path(name)) for name in names] or [
+        session.plan(screen.target)
+    ]
+    if len(sources) == 1:
+        sources.append(session.plan())
+    title = f"{names[0] if names else 'this message'} and {names[1] if len(names) > 1 else 'the end of this chat'}"
+
+    def found(result: state_tools.Compared) -> None:
+        screen.app.push_screen(
+            PageDialog("Two states", state_pages.compared_page(sanitise_name(title), result))
+        )
+
+    _follow(screen, "comparing", state_tools.compare(sources[0], sources[1], session.vault), found)
+
+
+async def recall(screen: ChatCore, _: str) -> None:
+    """How well the model still knows the messages of this chat."""
+    session = _session(screen)
+    path = session.path()
+    wanted = [screen.target] if screen.target else [node.id for node in path]
+    if not wanted:
+        raise BadValue("There is nothing to recall yet.", hint="Write a message first.")
+    texts = {node.id: sanitise_name(" ".join(node.text.split())) for node in path}
+
+    def found(result: list[state_tools.Recalled]) -> None:
+        page = state_pages.recalled_page(result, lambda node_id: texts.get(node_id, ""))
+        screen.app.push_screen(PageDialog("What the state recalls", page))
+
+    _follow(screen, "recalling", state_tools.recall(session.plan(), wanted, session.vault), found)
+
+
+async def _pin(screen: ChatCore, _: str) -> None:
+    _set_pin(screen, is_pinned=True)
+
+
+async def _unpin(screen: ChatCore, _: str) -> None:
+    _set_pin(screen, is_pinned=False)
+
+
+def _set_pin(screen: ChatCore, *, is_pinned: bool) -> None:
+    session, model = _session(screen), _model(screen)
+
+    def found(at: state_tools.MindAt) -> None:
+        if is_pinned and at.n_unread:
+            screen.say("No state is kept here to be pinned; /refresh makes it.", is_problem=True)
+            return
+        screen.workspace.pin_state(model.fingerprint, at.chain, is_pinned=is_pinned)
+        words = "Pinned: it stays in memory and on disk whatever the budgets say."
+        screen.say(words if is_pinned else "No longer pinned.")
+
+    _follow(screen, "looking", state_tools.whereabouts(session.plan(screen.target), session.vault), found)
+
+
+# -- documents ----------------------------------------------------------------------------------------------
+
+
+async def learn(screen: ChatCore, argument: str) -> None:
+    """Read a document into a state of its own."""
+    match = _LEARN.match(argument)
+    if match is None:
+        raise BadValue("/learn needs a file.", hint="For example: /learn notes.txt as notes --twice")
+    path, twice = as_path(match["file"]), bool(match["twice"])
+    _refuse_second_task(screen)
+    _model(screen)
+    name = match["name"] or ""
+    job = screen.workspace.learn(path, name, twice=twice, template=_session(screen).template)
+    size = format_bytes(path.stat().st_size)
+
+    def found(saved: Path) -> None:
+        stem = sanitise_name(saved.stem)
+        screen.say(f"Learnt {stem}. /state load {stem} opens a chat on it, with nothing to read.", stays=True)
+
+    screen.say(f"Reading {sanitise_name(path.name)}, {size}{', twice' if twice else ''}; esc stops it.")
+    screen.app.follow_task(f"reading {sanitise_name(path.name)}", job, found)
 
 
 def _state_file(screen: ChatCore, path: Path) -> Path:
@@ -108,15 +272,31 @@ def _state_file(screen: ChatCore, path: Path) -> Path:
     )
 
 
-STATE_VERBS: Mapping[str, Callable[[ChatCore, str], Awaitable[None]]] = {"state": state}
+_WORDS: Mapping[str, tuple[Verb, str]] = {
+    "save": (_save_state, "write it to a file"),
+    "load": (_load_state, "a new chat from a saved state"),
+    "list": (_list_states, "all saved states"),
+    "info": (_state_info, "where this message's state is, or what a file holds"),
+    "verify": (_verify, "read the text again and compare, changing nothing"),
+    "diff": (_diff, "A [B]: two states head by head"),
+    "pin": (_pin, "keep it in memory and on disk"),
+    "unpin": (_unpin, "let it go like any other"),
+    "drop": (_drop_state, "delete a saved state"),
+}
+_NAMING = ("load", "info", "diff", "drop")
+
+STATE_VERBS: Mapping[str, Verb] = {"state": state, "refresh": refresh, "recall": recall, "learn": learn}
 
 
-def state_choices(_: ChatCore, kind: str) -> Sequence[tuple[str, str]]:
+def state_choices(screen: ChatCore, kind: str) -> Sequence[tuple[str, str]]:
     """Values that can follow these commands."""
-    if kind == "state":
+    kind, _, word = kind.partition(" ")
+    if kind == "state" and word in _NAMING:
         return [
-            ("save", "write it to a file"),
-            ("load", "a new chat from a file"),
-            ("info", "what a file holds"),
+            (f"{word} {stem}", words) for stem, words in state_pages.saved_rows(screen.workspace.states())
         ]
+    if kind == "state" and not word:
+        return [(name, words) for name, (_, words) in _WORDS.items()]
+    if kind == "documents" and not word:
+        return [(path.name, "") for path in sorted(Path().iterdir()) if path.suffix in _DOCUMENTS]
     return ()

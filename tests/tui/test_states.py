@@ -1,0 +1,175 @@
+"""The commands about states, typed as a person types them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from chatrwkv.engine import Snapshot, State
+from tests.fakes import FakeModel, Gate
+from tests.tui.driver import running
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.tui.driver import Driver
+
+TALK = ("Hello there.", "Quite so.")
+
+
+async def command(driver: Driver, line: str) -> None:
+    """Type a command; the type-ahead list is closed first."""
+    driver.screen.prompt.put(line)
+    await driver.press("escape")
+    await driver.pilot.pause()
+    await driver.press("enter")
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    path = tmp_path / "book.txt"
+    path.write_text("The lamp burns whale oil. " * 60, encoding="utf-8")
+    return path
+
+
+async def test_where_the_state_of_a_chat_is_can_be_seen(tmp_path: Path):
+    async with running(tmp_path, *TALK) as driver:
+        await driver.send("hi")
+        await command(driver, "/state info")
+        await driver.sees("yes, nothing to read")
+        await driver.sees("of 4.0 GB")
+
+
+async def test_a_good_state_is_verified(tmp_path: Path):
+    async with running(tmp_path, *TALK) as driver:
+        await driver.send("hi")
+        await command(driver, "/state verify")
+        await driver.sees("The state follows from its text")
+
+
+async def test_a_wrong_state_is_seen_and_refreshed(tmp_path: Path):
+    async with running(tmp_path, *TALK) as driver:
+        await driver.send("hi")
+        vault = driver.session.vault
+        vault.flush()
+        for kept in list(vault._ram.values()):
+            tensors = {name: tensor + 1 for name, tensor in kept.state.tensors.items()}
+            wrong = Snapshot(State(tensors), kept.logits * 0, kept.n_tokens, kept.chain, kept.fingerprint)
+            vault.renew(wrong)
+        await command(driver, "/state verify")
+        await driver.sees("does not follow from its text")
+        await command(driver, "/refresh")
+        await driver.sees("renewed")
+        await command(driver, "/state verify")
+        await driver.sees("The state follows from its text")
+
+
+async def test_a_document_is_learnt_and_asked(tmp_path: Path, book: Path):
+    async with running(tmp_path, *TALK) as driver:
+        await command(driver, f"/learn {book} as lamp --twice")
+        await driver.sees("Learnt lamp")
+        await command(driver, "/state load lamp")
+        await driver.sees("nothing has to be read again")
+        await driver.send("what does it burn?")
+        node = driver.session.path()[-1]
+        assert node.meta
+        assert node.meta.stats
+        assert node.meta.stats.prompt_tokens < 64
+
+
+async def test_learning_can_be_stopped_with_esc(tmp_path: Path, book: Path):
+    gate = Gate()
+    model = FakeModel(before=gate)
+    async with running(tmp_path, model=model) as driver:
+        await command(driver, f"/learn {book}")
+        await driver.until(lambda: gate.waiting)
+        await driver.press("escape")
+        gate.open()
+        await driver.sees("Nothing was saved")
+        assert not list(driver.app.paths.saved_states.glob("*"))
+
+
+async def test_a_second_task_waits_for_the_person(tmp_path: Path, book: Path):
+    gate = Gate()
+    async with running(tmp_path, model=FakeModel(before=gate)) as driver:
+        await command(driver, f"/learn {book}")
+        await driver.until(lambda: gate.waiting)
+        await command(driver, "/refresh")
+        await driver.sees("Something else is under way")
+        gate.open()
+
+
+async def test_saved_states_are_listed_by_name_and_dropped_after_asking(tmp_path: Path, book: Path):
+    async with running(tmp_path, *TALK) as driver:
+        await command(driver, f"/learn {book} as lamp")
+        await driver.sees("Learnt lamp")
+        await command(driver, "/state list")
+        await driver.sees("document")
+        assert ".rwkvstate" not in driver.text()
+        await driver.press("escape")
+        await command(driver, "/state drop lamp")
+        await driver.sees("Delete the saved state lamp?")
+        await driver.press("down", "enter")
+        await driver.sees("Deleted the saved state lamp")
+        assert not list(driver.app.paths.saved_states.glob("*"))
+
+
+async def test_keeping_a_state_that_was_to_be_dropped_keeps_it(tmp_path: Path, book: Path):
+    async with running(tmp_path, *TALK) as driver:
+        await command(driver, f"/learn {book} as lamp")
+        await driver.sees("Learnt lamp")
+        await command(driver, "/state drop lamp")
+        await driver.sees("Delete the saved state lamp?")
+        await driver.press("enter")
+        await driver.pilot.pause()
+        assert list(driver.app.paths.saved_states.glob("*"))
+
+
+async def test_two_states_are_compared(tmp_path: Path):
+    async with running(tmp_path, *TALK) as driver:
+        await driver.send("hi")
+        await command(driver, "/state save early")
+        await driver.sees("Saved the state")
+        await driver.send("and more")
+        await command(driver, "/state diff early")
+        await driver.sees("Tokens that moved it most")
+
+
+async def test_what_is_recalled_is_shown_for_every_message(tmp_path: Path):
+    async with running(tmp_path, *TALK) as driver:
+        await driver.send("my word is kestrel")
+        await command(driver, "/recall")
+        await driver.sees("What the state recalls")
+        await driver.sees("my word is kestrel")
+
+
+async def test_a_pin_is_seen_and_taken_back(tmp_path: Path):
+    async with running(tmp_path, *TALK) as driver:
+        await driver.send("hi")
+        await command(driver, "/state pin")
+        await driver.sees("Pinned:")
+        await command(driver, "/state info")
+        await driver.sees("/state unpin ends it")
+        await driver.press("escape")
+        await command(driver, "/state unpin")
+        await driver.sees("No longer pinned")
+
+
+@pytest.mark.parametrize(
+    "line", ["/state", "/state frobnicate", "/state diff", "/learn /no/such/file", "/state drop nothing"]
+)
+async def test_what_cannot_be_done_is_said_with_a_next_step(tmp_path: Path, line: str):
+    async with running(tmp_path, *TALK) as driver:
+        await command(driver, line)
+        await driver.until(lambda: driver.screen.notice.has_class("-problem"))
+
+
+async def test_words_and_names_are_offered_while_typing(tmp_path: Path, book: Path):
+    async with running(tmp_path, *TALK) as driver:
+        await command(driver, f"/learn {book} as lamp")
+        await driver.sees("Learnt lamp")
+        await driver.type("/state ")
+        await driver.sees("read the text again and compare")
+        await driver.type("load ")
+        await driver.sees("load lamp")
