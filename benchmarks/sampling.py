@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chatrwkv.engine.chance import uniform
 from chatrwkv.engine.params import SamplingParams
-from chatrwkv.engine.sampling import Sampler, uniform, weightless_ids
+from chatrwkv.engine.sampling import Sampler, weightless_ids
 from chatrwkv.engine.tokens.tokenizer import WorldTokenizer
 
 if TYPE_CHECKING:

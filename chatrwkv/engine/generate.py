@@ -24,10 +24,9 @@ import torch
 from chatrwkv.engine.events import Finished, FinishReason, GenerationStats, Token
 from chatrwkv.engine.identity import EMPTY_CHAIN, extend
 from chatrwkv.engine.record import gap_rows, n_chars_of, pack_row, row_bytes
+from chatrwkv.engine.reply_text import ReplyText, cut, is_utf8
 from chatrwkv.engine.sampling import Sampler, weightless_ids
 from chatrwkv.engine.state import Scratch, Snapshot, State
-from chatrwkv.engine.tokens.detok import Utf8Stream
-from chatrwkv.engine.tokens.stops import StopMatcher
 from chatrwkv.errors import GenerationError
 
 if TYPE_CHECKING:
@@ -100,61 +99,6 @@ def resting(snapshot: Snapshot) -> Snapshot:
     if all(tensor.device.type == "cpu" for tensor in tensors.values()):
         return snapshot
     return replace(snapshot, state=State({name: tensor.cpu() for name, tensor in tensors.items()}))
-
-
-class ReplyText:
-    """Bytes of tokens in, text that is certain out. Counts characters, so that a cut can be found.
-
-    Args:
-        stops: the stop strings.
-        before: the reply that this one goes on from; a stop string may span the border, but what was
-            shown of it cannot be taken back.
-    """
-
-    def __init__(self, stops: Sequence[str], before: str = "") -> None:
-        self._utf8 = Utf8Stream()
-        self._stops = StopMatcher(stops)
-        # A whole stop string in the old text was kept then, and a new setting does not change that.
-        longest = max(map(len, stops), default=0)
-        if longest and self._stops.feed(before[-longest:])[1] is not None:
-            self._stops = StopMatcher(stops)
-        self._n_border = len(self._stops.held)
-        self.n_in = self._n_border
-        """Characters that arrived; those of `before` that are still held count."""
-        self.n_out = 0
-        """Characters let through, counted from the same place."""
-        self._shown: list[str] = []
-
-    @property
-    def pending(self) -> bytes:
-        """The beginning of a character."""
-        return self._utf8.pending
-
-    @property
-    def matched(self) -> str | None:
-        """The stop string that was found."""
-        return self._stops.matched
-
-    @property
-    def text(self) -> str:
-        """Everything let through."""
-        return "".join(self._shown)
-
-    def feed(self, raw: bytes) -> str:
-        """The text that is certain with these bytes."""
-        text = self._utf8.feed(raw)
-        self.n_in += len(text)
-        return self._release(self._stops.feed(text)[0])
-
-    def flush(self) -> None:
-        """No stop string can follow any more: let the held text through."""
-        self._release(self._stops.flush())
-
-    def _release(self, text: str) -> str:
-        fresh = text[max(0, self._n_border - self.n_out) :]
-        self.n_out += len(text)
-        self._shown.append(fresh)
-        return fresh
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +228,7 @@ class Reply:
         tokenizer = self._loaded.tokenizer
         pieces = [tokenizer.bytes_of(token_id) for token_id in self._ids[hold.n_ids :]]
         n_whole, part = cut(pieces, self._text.n_out - hold.n_chars)
-        while n_whole and not _is_utf8(part):
+        while n_whole and not is_utf8(part):
             n_whole -= 1  # the part begins inside a character: encode the token before it, too
             part = pieces[n_whole] + part
         again = self._ids[hold.n_ids : hold.n_ids + n_whole]
@@ -294,35 +238,6 @@ class Reply:
         n_encoded = len(self._text.text) - sum(map(n_chars_of, self._rows))
         self._rows.append(gap_rows(max(0, n_encoded), self._row_bytes))
         return reread(self._loaded.model, hold.snapshot, again)
-
-
-def cut(pieces: Sequence[bytes], n_chars: int) -> tuple[int, bytes]:
-    """How many whole pieces, and which beginning of the next one, make the first `n_chars` characters.
-
-    Args:
-        pieces: bytes of tokens, from the beginning of a character on.
-        n_chars: <= 0 is none.
-    """
-    if n_chars <= 0:
-        return 0, b""
-    stream, n = Utf8Stream(), 0
-    for at, piece in enumerate(pieces):
-        for end in range(1, len(piece) + 1):
-            n += len(stream.feed(piece[end - 1 : end]))
-            if n >= n_chars:
-                # A byte that proves those before it to be no character may be a character itself (two at
-                # once), or begin one.
-                kept = piece[: end - (n > n_chars) - len(stream.pending)]
-                return (at + 1, b"") if kept == piece else (at, kept)
-    return len(pieces), b""
-
-
-def _is_utf8(raw: bytes) -> bool:
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def check_prompt(loaded: LoadedModel, prompt: Prompt) -> Prompt:

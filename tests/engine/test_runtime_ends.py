@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chatrwkv.engine.events import FinishReason
-from chatrwkv.engine.generate import cut
+from chatrwkv.engine.reply_text import cut
 from tests.engine.replying import HELLO, Outlet, alone, ask, mind, read_slowly
 from tests.fakes import ByteTokenizer, FakeModel, PieceTokenizer, ScriptedModel, loaded
 

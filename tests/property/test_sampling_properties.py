@@ -13,8 +13,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatrwkv.engine.chance import uniform
 from chatrwkv.engine.params import SamplingParams
-from chatrwkv.engine.sampling import Sampler, uniform
+from chatrwkv.engine.sampling import Sampler
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from chatrwkv.engine.chance import philox, uniform
 from chatrwkv.engine.params import SamplingParams
-from chatrwkv.engine.sampling import Sampler, philox, uniform, weightless_ids
+from chatrwkv.engine.sampling import Sampler, weightless_ids
 from chatrwkv.engine.tokens.tokenizer import WorldTokenizer
 from chatrwkv.errors import NumericalError
 
