@@ -16,7 +16,7 @@ import numpy as np
 
 from chatrwkv.engine.chance import uniform
 from chatrwkv.engine.params import SamplingParams
-from chatrwkv.engine.sampling import Sampler, weightless_ids
+from chatrwkv.engine.sampling import Marks, Sampler
 from chatrwkv.engine.tokens.tokenizer import WorldTokenizer
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ SETTINGS = {
     "top-k 50, min-p 0.05": OFF | {"top_k": 50, "min_p": 0.05},
     "top-a 0.02": OFF | {"top_a": 0.02},
     "typical 0.5": OFF | {"typical": 0.5},
+    "mirostat 3": OFF | {"mirostat": 3.0},
     "no filter": OFF,
     "no filter, temperature 0.8": OFF | {"temperature": 0.8},
 }
@@ -69,8 +70,8 @@ def tokenizing(paths: list[str]) -> None:
     start = time.perf_counter()
     tokenizer = WorldTokenizer.bundled()
     print(f"\nloading the World vocabulary: {(time.perf_counter() - start) * 1e3:.0f} ms")
-    weightless = microseconds(lambda _: weightless_ids(tokenizer), 20)[0]
-    print(f"weightless ids of a reply: {weightless:.0f} us")
+    marks = microseconds(lambda _: Marks.of(tokenizer), 20)[0]
+    print(f"marks of a reply: {marks:.0f} us")
     for path in paths:
         with lzma.open(path) if path.endswith(".xz") else Path(path).open("rb") as file:
             raw = file.read(1_000_000)

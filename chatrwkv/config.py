@@ -11,6 +11,7 @@ import os
 import tomllib
 from collections.abc import Mapping  # noqa: TC003 -- get_type_hints reads it at run time
 from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from chatrwkv.errors import BadValue, ConfigError, UnknownKey
@@ -92,7 +93,7 @@ def load_settings(
     *,
     environ: Mapping[str, str] | None = None,
     flags: Mapping[str, Any] | None = None,
-    sampling_keys: tuple[str, ...] = (),
+    sampling_kinds: Mapping[str, type] = MappingProxyType({}),
 ) -> Settings:
     """Merge the layers into one `Settings`.
 
@@ -100,7 +101,8 @@ def load_settings(
         path: the user's TOML file; it need not exist.
         environ: the process environment unless given.
         flags: dotted keys from the command line; `None` values are not set.
-        sampling_keys: names allowed in `[sampling]`; the engine knows them, this module does not.
+        sampling_kinds: names allowed in `[sampling]` and the types of their values; the engine knows them,
+            this module does not.
 
     Raises:
         ConfigError: the file is no TOML, or names or values are wrong; the message says which and where.
@@ -112,7 +114,7 @@ def load_settings(
         ("flag", {k: v for k, v in (flags or {}).items() if v is not None}),
     ):
         for key, value in values.items():
-            settings = _with_value(settings, key, value, source, sampling_keys)
+            settings = _with_value(settings, key, value, source, sampling_kinds)
     return settings
 
 
@@ -156,20 +158,22 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _with_value(
-    settings: Settings, key: str, value: Any, source: str, sampling_keys: tuple[str, ...]
+    settings: Settings, key: str, value: Any, source: str, sampling_kinds: Mapping[str, type]
 ) -> Settings:
     section, _, name = key.partition(".")
     sources = {**settings.sources, key: source}
     if key == "offline":
         return replace(settings, offline=_convert(key, value, bool, source), sources=sources)
-    if section == "sampling" and name in sampling_keys:
-        number = _sampling_value(key, value, source)
-        return replace(settings, sampling={**settings.sampling, name: number}, sources=sources)
+    if section == "sampling" and name in sampling_kinds:
+        known = _sampling_value(key, value, sampling_kinds[name], source)
+        return replace(settings, sampling={**settings.sampling, name: known}, sources=sources)
     kind = _SECTIONS.get(section)
     hints = get_type_hints(kind) if kind else {}
     if kind is None or name not in hints:
         known = (
-            [k for k in settings.sources if "." in k] + [f"sampling.{k}" for k in sampling_keys] + ["offline"]
+            [k for k in settings.sources if "." in k]
+            + [f"sampling.{k}" for k in sampling_kinds]
+            + ["offline"]
         )
         near = difflib.get_close_matches(key, known, n=1)
         raise UnknownKey(
@@ -180,9 +184,14 @@ def _with_value(
     return replace(settings, **{section: body}, sources=sources)
 
 
-def _sampling_value(key: str, value: Any, source: str) -> Any:
+def _sampling_value(key: str, value: Any, kind: type, source: str) -> Any:
+    """The value as its setting has it; what is out of range is found by those who use it."""
+    if kind in (bool, str):
+        return _convert(key, value, kind, source)
+    if kind is tuple:
+        return _convert(key, value.split("|") if isinstance(value, str) else value, kind, source)
     if not isinstance(value, str):
-        return tuple(value) if isinstance(value, list) else value
+        return value
     try:
         return float(value) if any(c in value for c in ".eE") else int(value)
     except ValueError as error:
@@ -191,7 +200,8 @@ def _sampling_value(key: str, value: Any, source: str) -> Any:
 
 def _convert(key: str, value: Any, hint: Any, source: str) -> Any:
     if hint is bool:
-        truth = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+        truth = {"1": True, "true": True, "yes": True, "on": True}
+        truth |= {"0": False, "false": False, "no": False, "off": False}
         known = value if isinstance(value, bool) else truth.get(str(value).lower())
         if known is None:
             raise _bad(key, value, source, "true or false")

@@ -10,7 +10,7 @@ import torch
 from chatrwkv import paths
 from chatrwkv.chat.template import PromptTemplate, load_templates
 from chatrwkv.engine import LoadedModel, Scratch
-from chatrwkv.engine.sampling import Sampler, weightless_ids
+from chatrwkv.engine.sampling import Marks, Sampler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,11 +56,9 @@ def reply(loaded: LoadedModel, conversations: Sequence[Sequence[tuple[str, str]]
     scratch = Scratch.stack([model.blank()] * len(prompts))
     logits = model.scan(prompts, scratch)
     assert isinstance(logits, torch.Tensor)
-    weightless = weightless_ids(tokenizer)
+    marks = Marks.of(tokenizer)
     samplers = [
-        Sampler(
-            replace(template.sampling, seed=seed * 1000 + i), model.spec.n_vocab, loaded.banned, weightless
-        )
+        Sampler(replace(template.sampling, seed=seed * 1000 + i), model.spec.n_vocab, loaded.banned, marks)
         for i in range(len(prompts))
     ]
     raw = [b""] * len(prompts)

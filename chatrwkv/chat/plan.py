@@ -120,8 +120,14 @@ class Plan:
         """How many ids are known for this tokenizer."""
         return sum(len(part.known.get(part.dialect(tokenizer_id), ())) for part in self.segments)
 
-    def read(self, loaded: LoadedModel, minds: Minds) -> Reading:
-        """Encode what is new and find the deepest snapshot that has read a prefix of this."""
+    def read(self, loaded: LoadedModel, minds: Minds, negative: str | None = None) -> Reading:
+        """Encode what is new and find the deepest snapshot that has read a prefix of this.
+
+        Args:
+            loaded: the model that will read it.
+            minds: where snapshots are.
+            negative: what guidance leads away from; None is no guidance.
+        """
         tokenizer, fingerprint = loaded.tokenizer, loaded.model.spec.fingerprint
         ids: list[int] = []
         # After each segment, and after each prefix: the places where snapshots are put.
@@ -149,7 +155,13 @@ class Plan:
             rest = (0,)  # nothing at all was said: the model starts from the border between texts
             chain, ids = extend(EMPTY_CHAIN, rest), [0]
         return Reading(
-            prompt=Prompt(snapshot, rest, tuple(at - n_read for at in marks if at > n_read)),
+            prompt=Prompt(
+                snapshot,
+                rest,
+                tuple(at - n_read for at in marks if at > n_read),
+                negative=() if negative is None else self._beside(tokenizer, negative, last),
+                last_id=ids[-1],
+            ),
             chain=chain,
             n_tokens=len(ids),
             last=self.segments[-1],
@@ -161,6 +173,10 @@ class Plan:
             fingerprint=fingerprint,
             tokenizer_id=tokenizer.tokenizer_id,
         )
+
+    def _beside(self, tokenizer: Tokenizer, negative: str, last: Ids) -> Ids:
+        """What a mind reads that knows the reply so far, but the negative prompt in place of the conversation."""
+        return (*self.segments[0].start_ids, *tokenizer.encode(negative), *last) or (0,)
 
 
 def _deepest(borders: Sequence[Border], loaded: LoadedModel, minds: Minds) -> tuple[Snapshot | None, int]:

@@ -179,7 +179,8 @@ class Reply:
 
     def prepare(self, loaded: LoadedModel) -> Prompt:
         """What to feed; runs on the engine thread with the model that will answer."""
-        reading = self._plan().read(loaded, self._keeper.vault)
+        guide = self.node.meta.params.guide if self.node.meta else None
+        reading = self._plan().read(loaded, self._keeper.vault, guide)
         self.reading = reading  # one assignment: the other thread sees all of it or nothing
         return reading.prompt
 
@@ -296,6 +297,7 @@ class Reply:
                 reason=event.reason.value,
                 stats=event.stats,
                 n_drawn=meta.n_drawn + len(event.token_ids),
+                mu=event.mu,
             )
         node = replace(self.node, text=text, status=status, meta=meta, record=self._record(text, event.rows))
         if self.reading is not None:

@@ -67,6 +67,7 @@ def meta_to_dict(meta: ReplyMeta) -> dict[str, Any]:
         "reason": meta.reason,
         "stats": {name: getattr(meta.stats, name) for name in _STATS} if meta.stats else None,
         "n_drawn": meta.n_drawn,
+        "mu": meta.mu,
     }
 
 
@@ -83,6 +84,7 @@ def meta_from_dict(values: Mapping[str, Any]) -> ReplyMeta:
         reason=str(values.get("reason", "")),
         stats=GenerationStats(**{k: v for k, v in stats.items() if k in _STATS}) if stats else None,
         n_drawn=int(values.get("n_drawn", 0)),
+        mu=None if values.get("mu") is None else float(values["mu"]),
     )
 
 

@@ -123,8 +123,9 @@ class ChatSession(SessionTree, SessionKeeper):
             self.select(node.id)
         mode = node.meta.thinking if node.meta else self.thinking
         params = replace(self.params, seed=node.meta.seed if node.meta else None)
-        n_drawn = node.meta.n_drawn if node.meta else 0
-        meta = replace(self._blank_meta(template, mode, params), n_drawn=n_drawn)
+        meta = self._blank_meta(template, mode, params)
+        if node.meta:
+            meta = replace(meta, n_drawn=node.meta.n_drawn, mu=node.meta.mu)
         going = replace(node, status=NodeStatus.STREAMING, meta=meta)
         self._changes.overlay(going)
         self._around.store.finish_node(going)
@@ -263,6 +264,7 @@ class ChatSession(SessionTree, SessionKeeper):
                     start_position=len(drawn),
                     penalise=drawn,
                     forced=forced,
+                    mu=node.meta.mu if drawn else None,
                 )
             )
             replies.append(reply)

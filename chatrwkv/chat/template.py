@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chatrwkv.chat.reply import ReplySplitter
 from chatrwkv.chat.template_file import CHAT_PY_KEYS, Pattern, Table, chat_py_texts, read_toml, shortened
-from chatrwkv.engine import SamplingParams
+from chatrwkv.engine import SAMPLING_FIELDS, SamplingParams
 from chatrwkv.errors import BadValue, TemplateError, TemplateSyntax
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ _TEXT_KEYS = ("collapse_blank_lines", "strip")
 _END_KEYS = ("stops", "token_0", "start_token_0")
 _MODE_KEYS = ("title", "start", "suffix")
 # The others belong to a reply or to `[end]`.
-_SAMPLING_KEYS = tuple(f.name for f in fields(SamplingParams) if f.name not in ("stop", "seed", "banned"))
-_WHOLE_NUMBERS = ("top_k", "min_tokens", "max_tokens")
+_SAMPLING_KEYS = tuple(name for name in SAMPLING_FIELDS if name not in ("stop", "seed", "banned"))
 # The settings of chat.py itself, the program these files were written for.
 _CHAT_PY_SAMPLING = SamplingParams(temperature=1.2, top_p=0.5, presence=0.4, frequency=0.4, decay=0.996)
 
@@ -338,20 +337,10 @@ def _stops(path: Path, stops: Sequence[Any]) -> tuple[str, ...]:
 
 def _sampling(path: Path, body: Mapping[str, Any]) -> SamplingParams:
     Table(path, "sampling", body, _SAMPLING_KEYS)
-    for key, value in body.items():
-        kinds = (int,) if key in _WHOLE_NUMBERS else (int, float)
-        if isinstance(value, bool) or not isinstance(value, kinds):
-            wanted = "a whole number" if key in _WHOLE_NUMBERS else "a number"
-            raise TemplateSyntax(
-                f"{path}: sampling.{key} is {shortened(value)}; it must be {wanted}.",
-                hint="Correct it and try again.",
-            )
     try:
         return SamplingParams(**body)
     except BadValue as error:
-        raise TemplateSyntax(f"{path}: sampling: {error.message}", hint=error.hint) from error
-    except OverflowError as error:
-        raise TemplateSyntax(f"{path}: sampling has a number beyond any use.") from error
+        raise TemplateSyntax(f"{path}: sampling.{error.message}", hint=error.hint) from error
 
 
 def _from_chat_py(path: Path) -> PromptTemplate:

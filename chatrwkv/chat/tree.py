@@ -67,6 +67,8 @@ class ReplyMeta:
     stats: GenerationStats | None = None
     n_drawn: int = 0
     """How many ids at the end of the node's were drawn, over all runs; a continued reply counts on."""
+    mu: float | None = None
+    """Mirostat's bound after the last of them; a continued reply goes on with it, another begins anew."""
 
 
 @dataclass(frozen=True, slots=True)

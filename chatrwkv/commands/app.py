@@ -113,7 +113,7 @@ def app_options(args: argparse.Namespace) -> AppOptions:
 
 def _settings(args: argparse.Namespace) -> tuple[Settings, tuple[str, ...]]:
     """The settings; what is wrong in the user's own file is a warning, in a file named by a flag an error."""
-    from chatrwkv.commands.settings import SAMPLING_KEYS, settings_of
+    from chatrwkv.commands.settings import CONFIGURABLE, settings_of
     from chatrwkv.config import load_settings
 
     flags = {
@@ -126,7 +126,7 @@ def _settings(args: argparse.Namespace) -> tuple[Settings, tuple[str, ...]]:
     except ConfigError as error:
         if args.config is not None:
             raise
-        defaults = load_settings(Path(os.devnull), environ={}, flags=flags, sampling_keys=SAMPLING_KEYS)
+        defaults = load_settings(Path(os.devnull), environ={}, flags=flags, sampling_kinds=CONFIGURABLE)
         return defaults, (str(error),)
 
 

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from chatrwkv.commands.output import add_config, add_json, narrate, print_json, print_rows
-from chatrwkv.commands.settings import SAMPLING_KEYS, settings_file, settings_of
+from chatrwkv.commands.settings import CONFIGURABLE, settings_file, settings_of
 from chatrwkv.errors import BadValue
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def setting_rows(settings: Settings) -> list[dict[str, Any]]:
             if isinstance(value, tuple):
                 value = list(value)
             rows.append({"key": key, "value": value, "source": settings.sources.get(key, "default")})
-    for name in SAMPLING_KEYS:
+    for name in CONFIGURABLE:
         key = f"sampling.{name}"
         value = settings.sampling.get(name)
         rows.append({"key": key, "value": value, "source": settings.sources.get(key, "template")})

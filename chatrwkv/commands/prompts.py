@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chatrwkv.chat.template import load_template, load_templates
 from chatrwkv.commands.output import (
@@ -14,8 +14,10 @@ from chatrwkv.commands.output import (
     print_json,
     print_rows,
 )
-from chatrwkv.engine import SAMPLING_FIELDS
+from chatrwkv.engine import SAMPLING_FIELDS, SamplingParams
 from chatrwkv.paths import Paths, bundled_prompts
+
+_SHOWN = ("temperature", "top_p", "top_k", "presence", "frequency", "decay", "max_tokens")
 
 if TYPE_CHECKING:
     import argparse
@@ -101,11 +103,20 @@ def template_fields(template: PromptTemplate) -> dict[str, object]:
         "stops": [repr(stop) for stop in template.stops],
         "token_0": "ends a reply" if template.end_token else "is banned",
         "sampling": [
-            f"{name} {getattr(settings, name):g}"
-            for name in SAMPLING_FIELDS
-            if name in ("temperature", "top_p", "top_k", "presence", "frequency", "decay", "max_tokens")
+            f"{name} {value}" if isinstance(value, bool | str) else f"{name} {value:g}"
+            for name, value in _own(settings).items()
         ],
         **prompts,
+    }
+
+
+def _own(settings: SamplingParams) -> dict[str, Any]:
+    """The settings that matter, and others that are not the usual ones."""
+    usual = SamplingParams()
+    return {
+        name: getattr(settings, name)
+        for name in SAMPLING_FIELDS
+        if name in _SHOWN or getattr(settings, name) != getattr(usual, name)
     }
 
 

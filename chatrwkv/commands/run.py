@@ -23,14 +23,24 @@ _SAMPLING: dict[str, tuple[str, type, str]] = {
     "--max-tokens": ("max_tokens", int, "stop after this many tokens"),
     "--seed": ("seed", int, "make the reply repeatable; reply i of -n uses seed + i"),
     "--temp": ("temperature", float, "0 is greedy"),
+    "--temp-first": ("temp_first", bool, "temperature before the cut, not after"),
     "--top-p": ("top_p", float, "keep the likeliest tokens of this mass; 1 is off"),
+    "--top-p-x": ("top_p_x", float, "--top-p never drops a token as likely as this; 1 is off"),
     "--top-k": ("top_k", int, "keep this many tokens; 0 is off"),
     "--top-a": ("top_a", float, "drop p < A * p_max ** 2; 0 is off"),
     "--min-p": ("min_p", float, "drop p < P * p_max; 0 is off"),
+    "--typical": ("typical", float, "locally typical sampling: mass to keep; 1 is off"),
+    "--mirostat": ("mirostat", float, "bits of surprise to aim at, in place of all cuts; 0 is off"),
+    "--mirostat-rate": ("mirostat_rate", float, "how fast --mirostat corrects itself"),
+    "--cfg": ("cfg", float, "guidance: away from what --negative makes likely; 1 is off"),
+    "--negative": ("negative", str, "negative prompt of --cfg, read in place of the conversation"),
+    "--newline-rule": ("newline_rule", bool, "line ends late, as in ChatRWKV's chat.py"),
+    "--anti-repeat": ("anti_repeat", bool, "the same of ，：？！ never twice in a row, as in chat.py"),
     "--presence": ("presence", float, "penalty of tokens that occurred"),
     "--frequency": ("frequency", float, "penalty for each time they did"),
     "--decay": ("decay", float, "factor on the counts of --frequency per token"),
 }
+_METAVARS = {int: "N", float: "X", str: "TEXT"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +63,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "-n", "--replies", metavar="N", type=int, default=1, help="this many replies, made together"
     )
     for flag, (name, kind, text) in _SAMPLING.items():
-        parser.add_argument(flag, dest=name, type=kind, metavar="N" if kind is int else "X", help=text)
+        if kind is bool:
+            parser.add_argument(flag, dest=name, action="store_const", const=True, help=text)
+        else:
+            parser.add_argument(flag, dest=name, type=kind, metavar=_METAVARS[kind], help=text)
     parser.add_argument("--load-state", metavar="FILE", help="go on from a saved state")
     parser.add_argument(
         "--save-state", metavar="FILE", help="save the state after the reply; replaces the file"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatrwkv.config import Settings, load_settings
-from chatrwkv.engine import SAMPLING_FIELDS
+from chatrwkv.engine import SAMPLING_KINDS
 from chatrwkv.errors import BadValue
 from chatrwkv.paths import Paths
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # A seed for every reply would make all of them alike; banned ids belong to one vocabulary.
-SAMPLING_KEYS = tuple(name for name in SAMPLING_FIELDS if name not in ("seed", "banned"))
+CONFIGURABLE = {name: kind for name, kind in SAMPLING_KINDS.items() if name not in ("seed", "banned")}
 
 
 def settings_file(args: Namespace) -> Path:
@@ -35,7 +35,7 @@ def settings_file(args: Namespace) -> Path:
 
 def settings_of(args: Namespace, flags: Mapping[str, Any] | None = None) -> Settings:
     """All settings, flags on top."""
-    return load_settings(settings_file(args), flags=flags, sampling_keys=SAMPLING_KEYS)
+    return load_settings(settings_file(args), flags=flags, sampling_kinds=CONFIGURABLE)
 
 
 def go_offline() -> None:

@@ -7,6 +7,7 @@ round. Nothing is stored but what `--save-state` asks for.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from chatrwkv.chat.plan import dialect, plan_path
@@ -77,7 +78,7 @@ class Turn:
         """`n` requests for the same question; they differ in their seeds."""
         return [
             GenerateRequest(
-                prepare=self._prepare,
+                prepare=partial(self._prepare, params.guide),
                 params=params if params.seed is None else replace(params, seed=params.seed + i),
                 stops=self._template.stops,
                 stop_on_end=self._template.end_token,
@@ -85,9 +86,9 @@ class Turn:
             for i in range(n)
         ]
 
-    def _prepare(self, loaded: LoadedModel) -> Prompt:
+    def _prepare(self, guide: str | None, loaded: LoadedModel) -> Prompt:
         """What to feed; runs on the engine thread."""
-        self._reading = self._plan.read(loaded, cast("Vault", self._mind))
+        self._reading = self._plan.read(loaded, cast("Vault", self._mind), guide)
         return self._reading.prompt
 
     def save(self, engine: EngineThread, path: Path, finished: Finished, params: SamplingParams) -> None:
@@ -124,6 +125,8 @@ class Turn:
             seed=finished.seed,
             reason=finished.reason.value,
             stats=finished.stats,
+            n_drawn=len(finished.token_ids),
+            mu=finished.mu,
         )
 
 

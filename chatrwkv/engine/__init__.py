@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from chatrwkv.engine.importing import without_collector
     from chatrwkv.engine.kernels import NativeStatus, native_status, prepare_native
     from chatrwkv.engine.model import LoadedModel, Model, load_model, read_spec
-    from chatrwkv.engine.params import SAMPLING_FIELDS, SamplingParams
+    from chatrwkv.engine.params import SAMPLING_FIELDS, SAMPLING_KINDS, SamplingParams
     from chatrwkv.engine.record import Drawn, gap_rows, unpack_rows
     from chatrwkv.engine.request import GenerateRequest, Prompt
     from chatrwkv.engine.spec import Generation, ModelSpec, detect
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EMPTY_CHAIN",
     "SAMPLING_FIELDS",
+    "SAMPLING_KINDS",
     "Distance",
     "Done",
     "Drawn",
@@ -125,7 +126,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "importing": ("without_collector",),
     "kernels": ("NativeStatus", "native_status", "prepare_native"),
     "model": ("LoadedModel", "Model", "load_model", "read_spec"),
-    "params": ("SAMPLING_FIELDS", "SamplingParams"),
+    "params": ("SAMPLING_FIELDS", "SAMPLING_KINDS", "SamplingParams"),
     "record": ("Drawn", "gap_rows", "unpack_rows"),
     "request": ("GenerateRequest", "Prompt"),
     "spec": ("Generation", "ModelSpec", "detect"),

@@ -112,6 +112,8 @@ class Finished:
     seed: int
     rows: bytes = b""
     """What was likely at each token, covering exactly `text`: see `engine.record`."""
+    mu: float | None = None
+    """Mirostat's bound after the last kept token; None where nothing was drawn with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,16 @@ def surviving(ranking: Ranking, params: SamplingParams) -> Ids | int:
     return np.flatnonzero(survives)
 
 
+def unsurprising(ranking: Ranking, mu: float) -> int:
+    """How many tokens mirostat lets stand: up to and with the first whose surprise exceeds `mu` bits.
+
+    Source: architectures sheet 15.3 (ai00), without its top-k.
+    """
+    while (n := ranking.first_below(2.0**-mu)) is None:
+        ranking.extend()
+    return min(n + 1, len(ranking.ids))
+
+
 def _cut(ranking: Ranking, params: SamplingParams) -> int | None:
     """How many tokens the filters that cut from below let stand; None if the ranking is too short to tell."""
     best = float(ranking.p[0])
@@ -110,7 +120,8 @@ def _cut(ranking: Ranking, params: SamplingParams) -> int | None:
     if params.top_p < 1:  # 1 is no cut: the float sum may end below it and would then keep the best alone
         at = int(np.searchsorted(ranking.cum, params.top_p))  # the first whose sum reaches top_p
         if at < len(ranking.p):
-            limits.append(ranking.first_below(float(ranking.p[at])))  # its equals stay too
+            limit = min(float(ranking.p[at]), params.top_p_x)
+            limits.append(ranking.first_below(limit))  # equals of the last one stay, too
     if params.top_a:
         limits.append(ranking.first_below(params.top_a * best**params.top_a_power))
     if params.min_p:

@@ -25,7 +25,7 @@ from chatrwkv.engine.events import Finished, FinishReason, GenerationStats, Toke
 from chatrwkv.engine.identity import EMPTY_CHAIN, extend
 from chatrwkv.engine.record import gap_rows, n_chars_of, pack_row, row_bytes
 from chatrwkv.engine.reply_text import ReplyText, cut, is_utf8
-from chatrwkv.engine.sampling import Sampler, weightless_ids
+from chatrwkv.engine.sampling import Marks, Sampler
 from chatrwkv.engine.state import Scratch, Snapshot, State
 from chatrwkv.errors import GenerationError
 
@@ -116,7 +116,7 @@ class Reply:
     The scheduler calls `begin` when the prompt is read, then `draw` and `fed` in turn until it is over.
     """
 
-    def __init__(self, loaded: LoadedModel, request: GenerateRequest, outlet: Outlet) -> None:
+    def __init__(self, loaded: LoadedModel, request: GenerateRequest, prompt: Prompt, outlet: Outlet) -> None:
         params, tokenizer = request.params, loaded.tokenizer
         self.outlet = outlet
         self._loaded = loaded
@@ -126,13 +126,22 @@ class Reply:
             banned |= {self._end_id}
         n_vocab = loaded.model.spec.n_vocab
         check_ids(loaded, request.forced)
-        self._sampler = Sampler(params, n_vocab, banned, weightless_ids(tokenizer), self._end_id)
+        self._sampler = Sampler(params, n_vocab, banned, Marks.of(tokenizer))
+        self._sampler.last_id = next(reversed(prompt.token_ids), prompt.last_id)
         for token_id in request.penalise:
             self._sampler.accept(token_id)
+        if request.mu is not None:
+            self._sampler.mu = request.mu
+        self._mus = [self._sampler.mu]  # before the first token, and after each
         before = tokenizer.decode(request.penalise)
         self._text = ReplyText((*request.stops, *params.stop), before)
         self._position = request.start_position
         self._max_tokens = params.max_tokens
+        self.n_rows = 2 if prompt.negative else 1
+        """Of a pass: with guidance a second mind reads every token of the reply."""
+        self.beside: State | None = None
+        """The second mind before the reply, once it has read the negative prompt."""
+        self._beside_logits: Tensor | None = None
         self._ids: list[int] = []
         self._rows: list[bytes] = []  # of the record: one for each of the ids
         self._row_bytes = row_bytes(n_vocab)
@@ -140,6 +149,10 @@ class Reply:
         self._hold: _Hold | None = None
         self.stats = GenerationStats()
         self.is_over = False
+
+    def guide(self, beside: Snapshot) -> None:
+        """The negative prompt is read."""
+        self.beside, self._beside_logits = beside.state, beside.logits
 
     def begin(self, snapshot: Snapshot, stats: GenerationStats) -> None:
         """The prompt is read."""
@@ -163,6 +176,9 @@ class Reply:
             return None
         self._position += 1
         self._sampler.accept(picked.id)
+        if picked.mu is not None:
+            self._sampler.mu = picked.mu
+        self._mus.append(self._sampler.mu)
         n_before, pending_before = self._text.n_in, self._text.pending
         text = self._text.feed(self._loaded.tokenizer.bytes_of(picked.id))
         if self._is_certain:
@@ -183,13 +199,18 @@ class Reply:
 
     def _pick(self) -> Picked:
         if self._forced:
-            return self._sampler.weigh(self._logits, self._position, self._forced.popleft())
-        return self._sampler.pick(self._logits, self._position)
+            forced = self._forced.popleft()
+            return self._sampler.weigh(self._logits, self._position, forced, self._beside_logits)
+        return self._sampler.pick(self._logits, self._position, self._beside_logits)
 
     def fed(self, token_id: int, logits: Tensor) -> None:
         """The row has read the drawn token."""
         self._tape.read((token_id,))
         self._logits = logits
+
+    def fed_beside(self, logits: Tensor) -> None:
+        """The row of the other mind has read it, too."""
+        self._beside_logits = logits
 
     @property
     def is_full(self) -> bool:
@@ -212,9 +233,10 @@ class Reply:
     def _say(self, reason: FinishReason, snapshot: Snapshot | None) -> None:
         snapshot = None if snapshot is None else resting(snapshot)
         ids, text = tuple(self._ids), self._text.text
+        mu = self._mus[-1] if self._sampler.params.has_mirostat else None
         self.is_over = True
         rows = b"".join(self._rows)
-        self.outlet.put(Finished(reason, snapshot, ids, text, self.stats, self._sampler.seed, rows))
+        self.outlet.put(Finished(reason, snapshot, ids, text, self.stats, self._sampler.seed, rows, mu))
 
     @property
     def _is_certain(self) -> bool:
@@ -231,6 +253,8 @@ class Reply:
         while n_whole and not is_utf8(part):
             n_whole -= 1  # the part begins inside a character: encode the token before it, too
             part = pieces[n_whole] + part
+        # Mirostat goes back, too; what is encoded anew was never drawn and leaves it as it is.
+        del self._mus[hold.n_ids + n_whole + 1 :]
         again = self._ids[hold.n_ids : hold.n_ids + n_whole]
         again += tokenizer.encode(part.decode("utf-8", "replace"))
         self._ids[hold.n_ids :] = again
@@ -251,7 +275,7 @@ def check_prompt(loaded: LoadedModel, prompt: Prompt) -> Prompt:
         loaded.adopt(prompt.snapshot)
     elif not prompt.token_ids:
         raise GenerationError("There is nothing to read: the prompt is empty.", hint="Write something first.")
-    check_ids(loaded, prompt.token_ids)
+    check_ids(loaded, (*prompt.token_ids, *prompt.negative))
     return prompt
 
 

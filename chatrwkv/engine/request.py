@@ -23,6 +23,10 @@ class Prompt:
     token_ids: tuple[int, ...]
     marks: tuple[int, ...] = ()
     """After how many of the ids a snapshot is wanted, too; rising."""
+    negative: tuple[int, ...] = ()
+    """What the other mind of guidance reads from nothing; empty without guidance."""
+    last_id: int | None = None
+    """The last id before the reply, if `snapshot` has read it already; for the anti-repeat rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +46,5 @@ class GenerateRequest:
     """Ids already in the reply that goes on: penalties, half characters and stop strings go on with it."""
     forced: tuple[int, ...] = ()
     """The first tokens of the reply, taken in place of draws; their candidates are recorded like any other's."""
+    mu: float | None = None
+    """Mirostat's bound where the reply that goes on had ended; None begins anew."""

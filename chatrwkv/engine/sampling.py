@@ -1,8 +1,9 @@
 """Drawing one token from logits. Knows no model; NumPy only, so every backend and batch draws alike.
 
-The order is fixed: bans, penalties, one float32 softmax; every filter masks from that same softmax and the
-masks are combined (the likeliest token always stays); then temperature as a power, renormalise, draw. The
-cut before the temperature is RWKV's convention: after it, other tokens survive.
+The order: guidance, the rules of chat.py, bans, penalties, one float32 softmax; every filter masks from that
+same softmax and the masks are combined (the likeliest token always stays); then temperature as a power,
+renormalise, draw. The cut before the temperature is RWKV's convention: after it, other tokens survive, and
+`temp_first` is for those who want them. Mirostat, if it is on, takes the place of all filters.
 
 Chance is one uniform a draw, a pure function of (seed, position), inverted over the kept tokens in the order
 (probability descending, id ascending). What has to be stored to draw again is (seed, position).
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chatrwkv.engine.chance import uniform
-from chatrwkv.engine.filters import Ranking, surviving
+from chatrwkv.engine.filters import Ranking, surviving, unsurprising
 from chatrwkv.engine.tokens.tokenizer import END
 from chatrwkv.errors import NumericalError
 
@@ -40,27 +41,56 @@ if TYPE_CHECKING:
 N_TOP = 8  # candidates reported with each token
 _WEIGHTLESS = " \t0123456789"
 _LEAST = 1e-38  # stands for 0 where a token is weighed that could not be drawn
+_UNREPEATABLE = "，：？！"
+_NEVER = -1e9  # as chat.py has it: finite, so that a reply of nothing else is still possible
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """The ids of a vocabulary that the rules are about."""
+
+    end: int | None = END
+    """Banned before `min_tokens`."""
+    weightless: frozenset[int] = frozenset()
+    """Their counts stay 0, see `weightless_ids`."""
+    newline: int | None = None
+    """The single line end of the newline schedule."""
+    unrepeatable: frozenset[int] = frozenset()
+    """Those of the anti-repeat rule."""
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> Marks:
+        """Those of a vocabulary; a rule without its token does nothing."""
+        newline = tokenizer.encode("\n")
+        signs = [tokenizer.encode(sign) for sign in _UNREPEATABLE]
+        return cls(
+            tokenizer.end_id,
+            weightless_ids(tokenizer),
+            newline[0] if len(newline) == 1 else None,
+            frozenset(ids[0] for ids in signs if len(ids) == 1),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """A drawn token; log-probabilities are those of the softmax after bans and penalties, before any cut."""
+    """A drawn token; log-probabilities are those of the one softmax, before any cut."""
 
     id: int
     logprob: float
     top: tuple[tuple[int, float], ...]
     """The 8 likeliest as (id, logprob)."""
+    mu: float | None = None
+    """Mirostat's bound for the next token, in bits; None where mirostat is off."""
 
 
 class Sampler:
-    """Draws the tokens of one reply and keeps its penalty counts.
+    """Draws the tokens of one reply and keeps what the next draw depends on.
 
     Args:
         params: the settings; without a seed a fresh one is drawn, see `seed`.
         n_vocab: V of the model.
         banned: ids that must never be drawn, beside those of `params`.
-        weightless: ids whose counts stay 0, see `weightless_ids`.
-        end_id: banned before `min_tokens`.
+        marks: what the rules are about.
     """
 
     def __init__(
@@ -68,51 +98,71 @@ class Sampler:
         params: SamplingParams,
         n_vocab: int,
         banned: Iterable[int] = (),
-        weightless: frozenset[int] = frozenset(),
-        end_id: int | None = END,
+        marks: Marks = Marks(),
     ) -> None:
         self.params = params
-        self._end_id = end_id
+        self._marks = marks
+        self.last_id: int | None = None
+        """The token before the next one, if it is known; that of the prompt before the first."""
+        self.mu: float = 2 * params.mirostat
+        """Mirostat's bound: how many bits of surprise are still let through."""
         # 32 bits: short enough to be read out and typed in again.
         self.seed = secrets.randbits(32) if params.seed is None else params.seed
         self.n_vocab = n_vocab
         barred = sorted(i for i in {*banned, *params.banned} if 0 <= i < n_vocab)
         self._banned = np.array(barred, dtype=np.intp)
-        self._weightless = weightless
         self._penalises = params.presence != 0 or params.frequency != 0
         self._slots: dict[int, int] = {}
         self._ids = np.zeros(64, dtype=np.intp)
         self._counts = np.zeros(64)
 
-    def pick(self, logits: Tensor | Floats, position: int) -> Picked:
-        """The token at `position` of the reply, counted from 0. Nothing of `logits` or of self changes.
+    def pick(self, logits: Tensor | Floats, position: int, beside: Tensor | Floats | None = None) -> Picked:
+        """The token at `position` of the reply, counted from 0. Nothing that is given changes, nor self.
+
+        Args:
+            logits: (V,) of the mind that replies.
+            position: decides, with the seed, which number is drawn.
+            beside: (V,) of the mind that guidance leads away from.
 
         Raises:
             NumericalError: the logits hold NaN or +inf, or every token is banned.
         """
-        p = self._probabilities(logits, position)
-        ranking = Ranking(p)
-        if self.params.temperature == 0:
+        params, chance = self.params, uniform(self.seed, position)
+        ranking = Ranking(self._probabilities(logits, position, beside))
+        if params.temperature == 0:
             token_id = int(ranking.ids[0])
+        elif params.has_mirostat:
+            token_id = _draw(ranking, unsurprising(ranking, self.mu), 1.0, chance)
         else:
-            token_id = _draw(
-                ranking, surviving(ranking, self.params), self.params, uniform(self.seed, position)
-            )
-        return _picked(ranking, token_id)
+            power = 1.0 if params.temp_first else 1 / params.temperature
+            token_id = _draw(ranking, surviving(ranking, params), power, chance)
+        return self._picked(ranking, token_id)
 
-    def weigh(self, logits: Tensor | Floats, position: int, token_id: int) -> Picked:
+    def weigh(
+        self, logits: Tensor | Floats, position: int, token_id: int, beside: Tensor | Floats | None = None
+    ) -> Picked:
         """What `pick` would report if it had drawn `token_id`.
 
         Raises:
             NumericalError: as `pick`.
         """
-        return _picked(Ranking(self._probabilities(logits, position)), token_id)
+        return self._picked(Ranking(self._probabilities(logits, position, beside)), token_id)
+
+    def _picked(self, ranking: Ranking, token_id: int) -> Picked:
+        ids, best = ranking.ids[:N_TOP].tolist(), ranking.p[:N_TOP].tolist()
+        top = tuple((i, math.log(chance)) for i, chance in zip(ids, best, strict=True))
+        p, mu = max(float(ranking.all[token_id]), _LEAST), None
+        if self.params.has_mirostat:
+            target, kept = self.params.mirostat, ranking.cum[unsurprising(ranking, self.mu) - 1]
+            mu = min(self.mu - self.params.mirostat_rate * (math.log2(kept / p) - target), 4 * target)
+        return Picked(token_id, math.log(p), top, mu)
 
     def accept(self, token_id: int) -> None:
-        """Count a token of the reply for the penalties of the next: all counts decay, then its own grows.
+        """Note a token of the reply for the penalties of the next: all counts decay, then its own grows.
 
         As in the `rwkv` package: an entry never leaves, so the presence penalty stays in full.
         """
+        self.last_id = token_id
         if not self._penalises:
             return
         n = len(self._slots)
@@ -122,32 +172,62 @@ class Sampler:
         self._counts[:n] *= self.params.decay
         if slot == n:
             self._ids[slot], self._counts[slot] = token_id, 0.0
-        self._counts[slot] += token_id not in self._weightless
+        self._counts[slot] += token_id not in self._marks.weightless
 
-    def _probabilities(self, logits: Tensor | Floats, position: int) -> Floats:
-        """Bans, penalties and the one softmax."""
-        x = np.array(logits if isinstance(logits, np.ndarray) else logits.numpy(), dtype=np.float32)
-        if x.shape != (self.n_vocab,):
-            raise NumericalError(f"The model gave logits of the shape {x.shape}, not {(self.n_vocab,)}.")
+    def _probabilities(
+        self, logits: Tensor | Floats, position: int, beside: Tensor | Floats | None
+    ) -> Floats:
+        """Guidance, rules, bans, penalties and the one softmax."""
+        params, marks = self.params, self._marks
+        x = self._floats(logits)
+        if beside is not None:
+            x *= np.float32(params.cfg)
+            x += np.float32(1 - params.cfg) * self._floats(beside)
         if not x.max() < math.inf:  # NaN too: every comparison with it is false
             raise NumericalError(
                 "The model's output is not a number.",
                 hint="Try another precision (bf16 or fp32 instead of fp16) or another model file.",
             )
+        if params.newline_rule and marks.newline is not None:
+            x[marks.newline] += newline_bias(position)
+        if params.anti_repeat and self.last_id in marks.unrepeatable:
+            x[self.last_id] = -math.inf
         x[self._banned] = -math.inf
-        if position < self.params.min_tokens and self._end_id is not None:
-            x[self._end_id] = -math.inf
+        if position < params.min_tokens and marks.end is not None:
+            x[marks.end] = -math.inf
         n = len(self._slots)
         if n:
-            ids = self._ids[:n]
-            x[ids] -= (self.params.presence + self._counts[:n] * self.params.frequency).astype(np.float32)
+            x[self._ids[:n]] -= (params.presence + self._counts[:n] * params.frequency).astype(np.float32)
         best = x.max()
         if best == -math.inf:
             raise NumericalError("Every token is banned.", hint="Ban fewer tokens.")
         x -= best
+        if params.temp_first and params.temperature:
+            x /= np.float32(params.temperature)
         np.exp(x, out=x)
         x /= x.sum()
         return x
+
+    def _floats(self, logits: Tensor | Floats) -> Floats:
+        """A copy in float32."""
+        x = np.array(logits if isinstance(logits, np.ndarray) else logits.numpy(), dtype=np.float32)
+        if x.shape != (self.n_vocab,):
+            raise NumericalError(f"The model gave logits of the shape {x.shape}, not {(self.n_vocab,)}.")
+        return x
+
+
+def newline_bias(position: int) -> float:
+    """What chat.py adds to the logit of a single line end at this place of the reply.
+
+    Its schedule counts the tokens before: none of the first two, then rising to 0 at token 41, and from
+    token 151 on up to 3, so that the reply comes to its end.
+    """
+    n_before = position - 1
+    if n_before <= 0:
+        return _NEVER
+    if n_before <= 40:
+        return (n_before - 40) / 10
+    return min(3.0, max(0, n_before - 150) * 0.25)
 
 
 def weightless_ids(tokenizer: Tokenizer) -> frozenset[int]:
@@ -161,15 +241,9 @@ def weightless_ids(tokenizer: Tokenizer) -> frozenset[int]:
     return frozenset(ids[0] for ids in encoded if len(ids) == 1)
 
 
-def _picked(ranking: Ranking, token_id: int) -> Picked:
-    ids, best = ranking.ids[:N_TOP].tolist(), ranking.p[:N_TOP].tolist()
-    top = tuple((i, math.log(chance)) for i, chance in zip(ids, best, strict=True))
-    return Picked(token_id, math.log(max(float(ranking.all[token_id]), _LEAST)), top)
-
-
-def _draw(ranking: Ranking, kept: Ids | int, params: SamplingParams, chance: float) -> int:
-    """The kept token at the place `chance` (in [0, 1)) of their cumulated weights."""
-    best, power = float(ranking.p[0]), 1 / params.temperature
+def _draw(ranking: Ranking, kept: Ids | int, power: float, chance: float) -> int:
+    """The kept token at the place `chance` (in [0, 1)) of their cumulated weights p ** power."""
+    best = float(ranking.p[0])
 
     def weights(p: Floats) -> Floats:
         # Relative to the best, so that a small temperature cannot underflow them all.

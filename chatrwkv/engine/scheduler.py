@@ -3,12 +3,16 @@
 A turn is one piece of prompts and one token of replies. Prompts are read in pieces of about 80 ms, so that
 neither a stop nor another reply's next token waits longer than that; equal prompts are read once and
 forked. Rows join and leave between turns. Threads are unknown here; the caller calls `turn` in a loop.
+
+A reply with guidance has two rows: its own mind, and beside it the one that has read the negative prompt,
+which reads the same reply. The negative prompt is read first.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -18,6 +22,7 @@ from chatrwkv.engine.events import Failed, Finished, FinishReason, GenerationSta
 from chatrwkv.engine.faults import foreign_errors
 from chatrwkv.engine.generate import Reply, Tape, check_prompt, device_of, last_logits, resting
 from chatrwkv.engine.identity import EMPTY_CHAIN, extend
+from chatrwkv.engine.request import Prompt
 from chatrwkv.engine.state import Scratch
 from chatrwkv.errors import ChatRWKVError, NumericalError
 
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
 
     from chatrwkv.engine.generate import Outlet
     from chatrwkv.engine.model import LoadedModel
-    from chatrwkv.engine.request import GenerateRequest, Prompt
+    from chatrwkv.engine.request import GenerateRequest
     from chatrwkv.engine.state import Snapshot, State
 
 T = TypeVar("T")
@@ -108,6 +113,8 @@ class _Prefill:
         self.total = len(prompt.token_ids)
         self.logits: Tensor | None = None
         self.replies: list[Reply] = []
+        self.guided: list[tuple[Reply, Prompt]] = []
+        """Replies whose negative prompt this is, and what they read next."""
 
     def piece(self, most: int) -> tuple[int, ...]:
         """What is read next: `most` ids, fewer at a mark and at the end."""
@@ -117,6 +124,15 @@ class _Prefill:
     @property
     def stats(self) -> GenerationStats:
         return GenerationStats(prompt_tokens=self.done, prefill_s=self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seat:
+    """One row of a pass over replies."""
+
+    reply: Reply
+    is_beside: bool = False
+    """Whether it is the second mind of guidance."""
 
 
 class Scheduler:
@@ -129,7 +145,7 @@ class Scheduler:
         self._pace = Pace(64 if device.type == "cpu" else 512)
         self._waiting: deque[tuple[GenerateRequest, Outlet]] = deque()
         self._prompts: _Pack[_Prefill] = _Pack(device)
-        self._replies: _Pack[Reply] = _Pack(device)
+        self._replies: _Pack[_Seat] = _Pack(device)
 
     def add(self, requests: Iterable[tuple[GenerateRequest, Outlet]]) -> None:
         """Let replies take part from the next turn on."""
@@ -159,18 +175,28 @@ class Scheduler:
     # -- who takes part -----------------------------------------------------------------------------------
 
     def _admit(self) -> None:
-        n_rows = len(self._replies.items) + sum(len(prefill.replies) for prefill in self._prompts.items)
+        n_rows = len(self._replies.items) + sum(reply.n_rows for reply in self._unbegun())
         while self._waiting and n_rows < MAX_ROWS:
             request, outlet = self._waiting.popleft()
             try:
                 with foreign_errors():
                     prompt = check_prompt(self._loaded, request.prepare(self._loaded))
-                    reply = Reply(self._loaded, request, outlet)
+                    reply = Reply(self._loaded, request, prompt, outlet)
             except ChatRWKVError as error:
                 outlet.put(Failed(error))
                 continue
-            n_rows += 1
-            self._place(reply, prompt)
+            n_rows += reply.n_rows
+            if prompt.negative:
+                self._prefill(Prompt(None, prompt.negative)).guided.append((reply, prompt))
+            else:
+                self._place(reply, prompt)
+
+    def _unbegun(self) -> list[Reply]:
+        """Those whose prompt is being read."""
+        found = []
+        for prefill in self._prompts.items:
+            found += prefill.replies + [reply for reply, _ in prefill.guided]
+        return found
 
     def _place(self, reply: Reply, prompt: Prompt) -> None:
         start = prompt.snapshot
@@ -178,17 +204,26 @@ class Scheduler:
             reply.outlet.put(Prefilled(0, 0, start))
             self._begin([reply], start, GenerationStats())
             return
+        self._prefill(prompt).replies.append(reply)
+
+    def _prefill(self, prompt: Prompt) -> _Prefill:
+        """The reading of this prompt, which another reply may have begun."""
+        start = prompt.snapshot
         end = extend(EMPTY_CHAIN if start is None else start.chain, prompt.token_ids)
         prefill = next((known for known in self._prompts.items if known.end == end), None)
         if prefill is None:
             prefill = _Prefill(self._loaded, prompt, end)
             self._prompts.join([prefill], [self._model.blank() if start is None else start.state])
-        prefill.replies.append(reply)
+        return prefill
 
     def _begin(self, replies: Sequence[Reply], snapshot: Snapshot, stats: GenerationStats) -> None:
+        seats: list[tuple[_Seat, State]] = []
         for reply in replies:
             reply.begin(snapshot, stats)
-        self._replies.join(replies, [snapshot.state] * len(replies))
+            seats.append((_Seat(reply), snapshot.state))
+            if reply.beside is not None:
+                seats.append((_Seat(reply, is_beside=True), reply.beside))
+        self._replies.join([seat for seat, _ in seats], [state for _, state in seats])
 
     def _drop_cancelled(self) -> None:
         for request, outlet in [pair for pair in self._waiting if pair[1].cancelled]:
@@ -201,21 +236,33 @@ class Scheduler:
                 prefill.replies.remove(reply)
                 reply.stats = prefill.stats
                 reply.finish_unread(self._read_so_far(row, prefill))
-            if not prefill.replies:
+            for reply, prompt in [pair for pair in prefill.guided if pair[0].outlet.cancelled]:
+                prefill.guided.remove((reply, prompt))
+                reply.finish_unread(prompt.snapshot)
+            if not prefill.replies and not prefill.guided:
                 empty.add(row)
         self._prompts.leave(empty)
-        gone = {row for row, reply in enumerate(self._replies.items) if reply.outlet.cancelled}
-        for row in gone:
-            self._replies.items[row].finish(FinishReason.CANCELLED, partial(self._replies.freeze, row))
-        self._replies.leave(gone)
+        gone = set()
+        for row, reply in self._own_rows():
+            if reply.outlet.cancelled:
+                reply.finish(FinishReason.CANCELLED, partial(self._replies.freeze, row))
+                gone.add(reply)
+        self._dismiss(gone)
+
+    def _own_rows(self) -> list[tuple[int, Reply]]:
+        """Each reply and the row of its own mind."""
+        return [(i, seat.reply) for i, seat in enumerate(self._replies.items) if not seat.is_beside]
+
+    def _dismiss(self, replies: Collection[Reply]) -> None:
+        """Let all rows of these go."""
+        self._replies.leave({i for i, seat in enumerate(self._replies.items) if seat.reply in replies})
 
     def _fail(self, error: ChatRWKVError) -> None:
-        waiting = [reply for prefill in self._prompts.items for reply in prefill.replies]
-        for reply in (*waiting, *self._replies.items):
+        for reply in (*self._unbegun(), *(reply for _, reply in self._own_rows())):
             if not reply.is_over:
                 reply.outlet.put(Failed(error))
-        for pack in (self._prompts, self._replies):
-            pack.leave(range(len(pack.items)))
+        self._prompts.leave(range(len(self._prompts.items)))
+        self._replies.leave(range(len(self._replies.items)))
 
     # -- the two passes -----------------------------------------------------------------------------------
 
@@ -229,7 +276,7 @@ class Scheduler:
         logits = last_logits(self._model, pieces, self._prompts.scratch)
         seconds = time.perf_counter() - start
         self._pace.note(sum(map(len, pieces)), seconds)
-        read = set()
+        read, guided = set(), []
         for row, (prefill, piece) in enumerate(zip(prefills, pieces, strict=True)):
             prefill.tape.read(piece)
             prefill.logits = logits[row]
@@ -243,7 +290,12 @@ class Scheduler:
             if is_read and snapshot is not None:
                 read.add(row)
                 self._begin(prefill.replies, snapshot, prefill.stats)
+                for reply, prompt in prefill.guided:
+                    reply.guide(snapshot)
+                    guided.append((reply, prompt))
         self._prompts.leave(read)
+        for reply, prompt in guided:
+            self._place(reply, prompt)
 
     def _read_so_far(self, row: int, prefill: _Prefill) -> Snapshot | None:
         if prefill.logits is None:
@@ -251,25 +303,31 @@ class Scheduler:
         return resting(prefill.tape.snapshot(self._prompts.freeze(row), prefill.logits))
 
     def _decode(self) -> None:
-        drawn, over = [], set()
-        for row, reply in enumerate(self._replies.items):
+        drawn: dict[Reply, int] = {}
+        over = set()
+        for row, reply in self._own_rows():
             try:
                 token_id = reply.draw(partial(self._replies.freeze, row))
             except NumericalError as error:  # this row's numbers only
                 reply.outlet.put(Failed(error))
                 token_id = None
             if token_id is None:
-                over.add(row)
+                over.add(reply)
             else:
-                drawn.append(token_id)
-        self._replies.leave(over)
+                drawn[reply] = token_id
+        self._dismiss(over)
         if not drawn:
             return
-        logits = self._model.step(drawn, self._replies.scratch).cpu()
+        seats = self._replies.items
+        logits = self._model.step([drawn[seat.reply] for seat in seats], self._replies.scratch).cpu()
+        for seat, fresh in zip(seats, logits, strict=True):
+            if seat.is_beside:
+                seat.reply.fed_beside(fresh)
+            else:
+                seat.reply.fed(drawn[seat.reply], fresh)
         full = set()
-        for row, (reply, token_id) in enumerate(zip(self._replies.items, drawn, strict=True)):
-            reply.fed(token_id, logits[row])
+        for row, reply in self._own_rows():
             if reply.is_full:
                 reply.finish(FinishReason.LENGTH, partial(self._replies.freeze, row))
-                full.add(row)
-        self._replies.leave(full)
+                full.add(reply)
+        self._dismiss(full)

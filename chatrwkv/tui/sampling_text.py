@@ -5,29 +5,40 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from chatrwkv.engine.params import SAMPLING_FIELDS, SamplingParams
+from chatrwkv.engine.params import SAMPLING_KINDS, SamplingParams
 from chatrwkv.errors import BadValue, UnknownKey
 
 MEANINGS: dict[str, str] = {
     "temperature": "0 takes the likeliest, 1 as learned, above wilder",
+    "temp_first": "on: temperature before the cut, not after",
     "top_p": "keep the likeliest that make up this share; 1 is off",
+    "top_p_x": "top-p keeps whatever is ≥ this; 1 is off",
     "top_k": "keep this many; 0 is off",
     "top_a": "drop p < top-a · p_max ^ power; 0 is off",
     "top_a_power": "power of top-a",
     "min_p": "drop p < min-p · p_max; 0 is off",
     "typical": "locally typical, mass to keep; 1 is off",
+    "mirostat": "bits of surprise to aim at; 0 is off",
+    "mirostat_rate": "how fast mirostat corrects itself",
+    "cfg": "guidance away from `negative`; 1 is off",
+    "negative": "read in place of the chat; \\n: new line",
     "presence": "penalty for what was said",
     "frequency": "penalty for each time it was said",
     "decay": "how penalties fade, a token",
+    "newline_rule": "on: line ends late, as in chat.py",
+    "anti_repeat": "on: none of ，：？！ twice in a row",
     "min_tokens": "no end before this many",
     "max_tokens": "stop after this many",
     "stop": "more stop strings, with | between; \\n is a new line",
     "seed": "a number repeats the reply; empty draws a new one",
     "banned": "token ids never to say, with spaces between",
 }
-assert tuple(sorted(MEANINGS)) == tuple(sorted(SAMPLING_FIELDS)), "every setting is explained"
+assert sorted(MEANINGS) == sorted(SAMPLING_KINDS), "every setting is explained"
 
-_WHOLE = frozenset({"top_k", "min_tokens", "max_tokens"})
+_SWITCHES = dict.fromkeys(("on", "true", "yes", "1"), True) | dict.fromkeys(
+    ("off", "false", "no", "0"), False
+)
+_WANTED = {bool: "on or off", int: "a whole number", float: "a number", frozenset: "whole numbers"}
 _SHORT = {
     "temp": "temperature",
     "t": "temperature",
@@ -62,11 +73,15 @@ def text_of(params: SamplingParams, name: str) -> str:
     """The value as it is typed."""
     value: Any = getattr(params, name)
     if name == "stop":
-        return " | ".join(text.replace("\\", "\\\\").replace("\n", "\\n") for text in value)
+        return " | ".join(map(_escaped, value))
+    if name == "negative":
+        return _escaped(value)
     if name == "banned":
         return " ".join(map(str, sorted(value)))
     if value is None:
         return ""
+    if isinstance(value, bool):
+        return "on" if value else "off"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -84,25 +99,25 @@ def with_value(params: SamplingParams, typed_name: str, text: str) -> SamplingPa
 def _value(name: str, text: str) -> Any:
     if name == "stop":
         return tuple(_unescaped(part.strip(" ")) for part in text.split("|") if part.strip(" "))
+    if name == "negative":
+        return _unescaped(text)
     if name == "seed" and text.casefold() in ("", "off", "none", "fresh"):
         return None
+    kind = SAMPLING_KINDS[name]
     try:
-        if name == "banned":
+        if kind is bool:
+            return _SWITCHES[text.casefold()]
+        if kind is frozenset:
             return frozenset(int(part) for part in text.replace(",", " ").split())
-        if name in _WHOLE or name == "seed":
-            return int(text)
-        return float(text)
-    except ValueError as error:
-        wanted = (
-            "whole numbers"
-            if name == "banned"
-            else "a whole number"
-            if name in (*_WHOLE, "seed")
-            else "a number"
-        )
+        return kind(text)
+    except (KeyError, ValueError) as error:
         raise BadValue(
-            f"{label(name)} is {text!r}; it must be {wanted}.", hint="Correct the value and try again."
+            f"{label(name)} is {text!r}; it must be {_WANTED[kind]}.", hint="Correct the value and try again."
         ) from error
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n")
 
 
 def _unescaped(text: str) -> str:

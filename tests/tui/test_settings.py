@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 SAMPLES = {
     "temperature": "0.7", "top_p": "0.5", "top_k": "40", "top_a": "0.2", "top_a_power": "2", "min_p": "0.1",
     "typical": "0.9", "presence": "0.4", "frequency": "0.3", "decay": "0.99", "min_tokens": "3",
-    "max_tokens": "77", "stop": "\\n\\nUser: | END", "seed": "7", "banned": "1 5 9",
+    "temp_first": "on", "top_p_x": "0.01", "mirostat": "3", "mirostat_rate": "0.2", "cfg": "1.5",
+    "negative": "User: no\\n\\n", "newline_rule": "yes", "anti_repeat": "true", "max_tokens": "77", "stop": "\\n\\nUser: | END", "seed": "7", "banned": "1 5 9",
 }  # fmt: skip
 
 
@@ -30,7 +31,15 @@ def test_every_setting_is_read_back_as_it_was_typed(name: str):
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("temperature", "hot"), ("top_p", "2"), ("top_k", "1.5"), ("banned", "x"), ("nothing", "1")],
+    [
+        ("anti_repeat", "maybe"),
+        ("cfg", "11"),
+        ("temperature", "hot"),
+        ("top_p", "2"),
+        ("top_k", "1.5"),
+        ("banned", "x"),
+        ("nothing", "1"),
+    ],
 )
 def test_a_wrong_value_is_refused_with_the_reason(name: str, text: str):
     with pytest.raises(ChatRWKVError):

@@ -10,7 +10,7 @@ import pytest
 
 from chatrwkv.cli import main
 from chatrwkv.commands import output
-from chatrwkv.commands.settings import SAMPLING_KEYS
+from chatrwkv.commands.settings import CONFIGURABLE
 from chatrwkv.paths import Paths, private_dir
 
 GOOD = "[turns]\nuser = 'U: {text}'\n"
@@ -99,7 +99,7 @@ def test_config_show_names_the_source_of_each_value(monkeypatch, capsys):
     assert found["model.device"] == {"value": "cpu", "source": str(path)}
     assert found["model.dtype"] == {"value": "bf16", "source": "environment"}
     assert found["chat.thinking"] == {"value": "", "source": "default"}
-    assert {f"sampling.{key}" for key in SAMPLING_KEYS} < set(found)
+    assert {f"sampling.{key}" for key in CONFIGURABLE} < set(found)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from chatrwkv.chat.portable import load_portable
 from chatrwkv.cli import main
 from chatrwkv.commands import running
 from chatrwkv.engine import EngineThread
@@ -170,6 +171,30 @@ def test_sampling_is_template_then_settings_then_flags(engine, capsys):
     params = asked[0].params
     assert (params.presence, params.top_p, params.temperature) == (0.0, 0.9, 0.5)
     assert asked[0].stops[0] == "\n\nUser:"
+
+
+def test_every_way_of_drawing_has_a_flag(engine):
+    asked = engine(FakeModel())
+    flags = (
+        "--temp-first --top-p-x 0.01 --typical 0.9 --mirostat 3 --mirostat-rate 0.2 --cfg 1.5 "
+        "--negative no --newline-rule --anti-repeat --max-tokens 2"
+    )
+    assert run(engine, "hi", *flags.split()) == 0
+    params = asked[0].params
+    assert (params.temp_first, params.newline_rule, params.anti_repeat) == (True, True, True)
+    assert (params.top_p_x, params.typical, params.mirostat, params.mirostat_rate) == (0.01, 0.9, 3.0, 0.2)
+    assert (params.cfg, params.negative) == (1.5, "no")
+
+
+def test_reply_of_a_saved_state_tells_how_many_tokens_were_drawn(engine, tmp_path):
+    """Without it the app would go on with the seed's first number and no penalties."""
+    path = tmp_path / "s.rwkvstate"
+    engine(FakeModel())
+    assert run(engine, "hi", "--mirostat", "3", "--max-tokens", "8", "--save-state", str(path)) == 0
+    meta = load_portable(path, None)[0].path()[-1].meta
+    assert meta is not None
+    assert meta.n_drawn == 8
+    assert meta.mu not in (None, 6.0)
 
 
 @pytest.mark.parametrize(

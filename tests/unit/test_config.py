@@ -10,7 +10,7 @@ from chatrwkv.config import load_settings
 from chatrwkv.errors import BadValue, ConfigError, StoreFull, UnknownKey
 from chatrwkv.paths import Paths, bundled_prompts, private_dir
 
-SAMPLING = ("temperature", "top_p", "seed")
+SAMPLING = {"temperature": float, "top_p": float, "seed": int}
 
 
 def write(tmp_path, text):
@@ -37,8 +37,24 @@ def test_flag_beats_environment_beats_file(tmp_path):
 
 def test_sampling_values_become_numbers(tmp_path):
     path = write(tmp_path, "[sampling]\ntemperature = 0.8\n")
-    settings = load_settings(path, environ={"CHATRWKV_SAMPLING__SEED": "7"}, sampling_keys=SAMPLING)
+    settings = load_settings(path, environ={"CHATRWKV_SAMPLING__SEED": "7"}, sampling_kinds=SAMPLING)
     assert settings.sampling == {"temperature": 0.8, "seed": 7}
+
+
+def test_sampling_values_have_the_type_of_their_setting(tmp_path):
+    path = write(tmp_path, '[sampling]\nstop = ["END"]\nnegative = "7"\nanti_repeat = true\n')
+    environ = {"CHATRWKV_SAMPLING__NEWLINE_RULE": "on", "CHATRWKV_SAMPLING__CFG": "2"}
+    kinds = {"stop": tuple, "negative": str, "anti_repeat": bool, "newline_rule": bool, "cfg": float}
+    found = load_settings(path, environ=environ, sampling_kinds=kinds).sampling
+    assert found == {
+        "stop": ("END",),
+        "negative": "7",
+        "anti_repeat": True,
+        "newline_rule": True,
+        "cfg": 2,
+    }
+    with pytest.raises(BadValue, match="anti_repeat"):
+        load_settings(path, environ={"CHATRWKV_SAMPLING__ANTI_REPEAT": "3"}, sampling_kinds=kinds)
 
 
 def test_an_unknown_key_names_the_nearest_known_one(tmp_path):

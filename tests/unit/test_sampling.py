@@ -11,9 +11,9 @@ import pytest
 
 from chatrwkv.engine.chance import philox, uniform
 from chatrwkv.engine.params import SamplingParams
-from chatrwkv.engine.sampling import Sampler, weightless_ids
+from chatrwkv.engine.sampling import Marks, Sampler, weightless_ids
 from chatrwkv.engine.tokens.tokenizer import WorldTokenizer
-from chatrwkv.errors import NumericalError
+from chatrwkv.errors import BadValue, NumericalError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -164,7 +164,9 @@ def test_penalties_are_subtracted_and_counts_decay_per_token():
 
 
 def test_weightless_tokens_are_counted_zero_but_their_presence_counts():
-    sampler = Sampler(SamplingParams(presence=1.0, frequency=5.0, top_p=1.0), 2, (), frozenset({1}))
+    sampler = Sampler(
+        SamplingParams(presence=1.0, frequency=5.0, top_p=1.0), 2, (), Marks(weightless=frozenset({1}))
+    )
     for _ in range(3):
         sampler.accept(1)
     top = dict(sampler.pick(np.zeros(2, np.float32), 0).top)
@@ -211,6 +213,35 @@ def test_reported_candidates_are_the_eight_likeliest():
     log_softmax = logits.astype(np.float64) - np.log(np.exp(logits.astype(np.float64)).sum())
     assert [logprob for _, logprob in picked.top] == pytest.approx(log_softmax[:4991:-1], abs=1e-5)
     assert picked.logprob == pytest.approx(log_softmax[picked.id], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("top_k", 2.5, "a whole number"),
+        ("top_k", True, "a whole number"),
+        ("seed", "7", "a whole number"),
+        ("cfg", 10.1, "between 0 and 10"),
+        ("mirostat", -1, "between 0 and 20"),
+        ("mirostat_rate", math.nan, "a number"),
+        ("top_p_x", "0.1", "a number"),
+        ("temp_first", 1, "on or off"),
+        ("negative", None, "a text"),
+        ("negative", "x" * 100_001, "at most 100,000 characters"),
+    ],
+)
+def test_setting_of_a_wrong_kind_or_size_is_refused(name: str, value: Any, wanted: str):
+    with pytest.raises(BadValue, match=wanted) as refused:
+        SamplingParams(**{name: value})
+    assert refused.value.message.startswith(name)
+    assert len(refused.value.message) < 200
+
+
+def test_marks_of_the_world_vocabulary_are_its_tokens():
+    tokenizer = WorldTokenizer.bundled()
+    marks = Marks.of(tokenizer)
+    assert (marks.end, marks.newline) == (0, 11)
+    assert {tokenizer.decode([i]) for i in marks.unrepeatable} == set("，：？！")
 
 
 def test_philox_equals_that_of_numpy():

@@ -75,10 +75,13 @@ class Side(Vertical):
 
 def sampling_pairs(params: SamplingParams) -> list[Pair]:
     """Names and values for the margin."""
-    rows = [
-        ("temperature", f"{params.temperature:.2f}"),
-        ("top-p", f"{params.top_p:.2f}"),
-    ]
+    rows = [("temperature", f"{params.temperature:.2f}"), ("top-p", f"{params.top_p:.2f}")]
+    if params.has_mirostat:  # it takes the place of the temperature after the cut and of every filter
+        rows = [("mirostat", f"{params.mirostat:.2f}")]
+    if params.temp_first:
+        rows.append(("temp. first", f"{params.temperature:.2f}"))
+    if params.cfg != 1:
+        rows.append(("cfg", f"{params.cfg:.2f}"))
     if params.top_k:
         rows.append(("top-k", str(params.top_k)))
     if params.top_a:
