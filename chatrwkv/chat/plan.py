@@ -154,14 +154,9 @@ class Plan:
         if snapshot is None and not rest:
             rest = (0,)  # nothing at all was said: the model starts from the border between texts
             chain, ids = extend(EMPTY_CHAIN, rest), [0]
+        wanted = tuple(at - n_read for at in marks if at > n_read)
         return Reading(
-            prompt=Prompt(
-                snapshot,
-                rest,
-                tuple(at - n_read for at in marks if at > n_read),
-                negative=() if negative is None else self._beside(tokenizer, negative, last),
-                last_id=ids[-1],
-            ),
+            prompt=Prompt(snapshot, rest, wanted, self._beside(tokenizer, negative, last), ids[-1]),
             chain=chain,
             n_tokens=len(ids),
             last=self.segments[-1],
@@ -174,8 +169,10 @@ class Plan:
             tokenizer_id=tokenizer.tokenizer_id,
         )
 
-    def _beside(self, tokenizer: Tokenizer, negative: str, last: Ids) -> Ids:
+    def _beside(self, tokenizer: Tokenizer, negative: str | None, last: Ids) -> Ids:
         """What a mind reads that knows the reply so far, but the negative prompt in place of the conversation."""
+        if negative is None:
+            return ()
         return (*self.segments[0].start_ids, *tokenizer.encode(negative), *last) or (0,)
 
 

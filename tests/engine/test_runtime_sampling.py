@@ -117,6 +117,16 @@ def test_bound_of_mirostat_goes_back_with_what_is_cut():
     )
 
 
+@names
+def test_forced_beginning_is_weighed_as_if_it_had_been_drawn(settings: dict[str, Any]):
+    """A branch at a token takes the tokens before it as given; bound and second mind must follow them."""
+    made = speaking()
+    request = guided(ask(**(LONG | settings)))
+    whole = alone(made, request).finished
+    forced = alone(made, replace(request, forced=whole.token_ids[:9])).finished
+    assert (forced.text, forced.mu) == (whole.text, whole.mu)
+
+
 def test_bound_is_told_only_of_replies_drawn_with_mirostat():
     made = loaded(FakeModel())
     assert alone(made, ask()).finished.mu is None
