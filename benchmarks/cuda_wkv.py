@@ -18,13 +18,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from chatrwkv.cuda.abi import KERNELS
 from chatrwkv.engine import cuda_kernels, ops
 from chatrwkv.engine.cuda_ops import launch_channels, launch_heads
 
 # name: (channels, head size, parameters of the matrices of one layer of RWKV-7 in C^2: r k v o + 8 of the ffn)
 SHAPES = {"0.1b": (768, 64), "1.5b": (2048, 64), "7.2b": (4096, 64)}
 MATRICES = 12
-GENERATIONS = ("wkv4", "wkv5", "wkv6", "wkv7")
 ROUNDS = 7
 
 
@@ -57,7 +57,7 @@ def inputs(generation, rows, tokens, channels, size, device):
         return x | {"w": -noise(channels).exp(), "u": noise(channels)}
     shape = (rows, tokens, channels // size, size)
     x = {name: noise(*shape) for name in "rkv"}
-    if generation == "wkv7":
+    if generation.startswith("wkv7"):
         kk = torch.nn.functional.normalize(noise(*shape), dim=-1)
         return x | {"a": -kk, "b": kk * noise(*shape).sigmoid(), "log_decay": -0.6 * noise(*shape).sigmoid()}
     x["log_decay"] = -noise(*(shape[2:] if generation == "wkv5" else shape)).exp()
@@ -81,7 +81,7 @@ def by_torch(generation, x):
         return lambda: ops.wkv4_scan(x["k"], x["v"], x["w"], x["u"], (zero, zero, zero + ops.NOTHING_4))
     rows, _, heads, size = x["r"].shape
     s = torch.zeros(rows, heads, size, size, device=x["r"].device)
-    if generation == "wkv7":
+    if generation.startswith("wkv7"):
         return lambda: ops.wkv7_scan(x["r"], x["log_decay"], x["k"], x["v"], x["a"], x["b"], s)
     return lambda: ops.wkv6_scan(x["r"], x["log_decay"].expand_as(x["r"]), x["k"], x["v"], x["u"], s)
 
@@ -91,7 +91,7 @@ def measure(launch, args, device):
     rate = matrix_rate(device)
     for shape, (channels, size) in SHAPES.items():
         products = 2 * MATRICES * channels**2 * args.rows * args.tokens / rate
-        for generation in GENERATIONS:
+        for generation in KERNELS:
             x = inputs(generation, args.rows, args.tokens, channels, size, device)
             fp32 = seconds(by_kernel(launch, generation, x, torch.float32))
             fp16 = seconds(by_kernel(launch, generation, x, torch.float16))

@@ -13,13 +13,16 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parent
 MAX_HEAD_SIZE = 128
-HEAD_GENERATIONS = ("wkv5", "wkv6", "wkv7")
-GENERATIONS = ("wkv4", *HEAD_GENERATIONS)
+GENERATIONS = ("wkv4", "wkv5", "wkv6", "wkv7")
+HEAD_KERNELS = ("wkv5", "wkv6", "wkv7", "wkv7_chunked")
+"""The last one gives what `wkv7` gives, on tensor cores."""
+KERNELS = ("wkv4", *HEAD_KERNELS)
 
-# As in heads.cuh and wkv4.cuh; tests/cuda compares them with what the launchers do.
+# As in heads.cuh, wkv7_chunked.cuh and wkv4.cuh; tests/cuda compares them with what the launchers do.
 _PADDED = (16, 32, 64, 128)
 _ROWS = 16
 _CHANNELS = 32
+_FIRST_TENSOR_ARCH = 80
 
 
 class NumberType(IntEnum):
@@ -61,21 +64,37 @@ class Geometry:
     n_threads: int
 
 
-def geometry(generation: str, call: Call, number_type: NumberType) -> Geometry:
+def geometry(kernel: str, call: Call, number_type: NumberType) -> Geometry:
     """What the launchers of the `.cu` files do, for the driver API."""
-    name = f"rwkv_{generation}_{number_type.name.lower()}"
+    name = f"rwkv_{kernel}_{number_type.name.lower()}"
     if isinstance(call, ChannelsCall):
         n_blocks = -(-call.n_rows * call.n_channels // _CHANNELS)
         return Geometry(name, n_blocks if call.n_tokens else 0, _CHANNELS)
     padded = next(size for size in _PADDED if call.head_size <= size)
-    n_blocks = -(-call.head_size // _ROWS) * call.n_rows * call.n_heads
-    return Geometry(f"{name}_{padded}", n_blocks if call.n_tokens else 0, 64 if padded == _PADDED[0] else 128)
+    n_blocks, n_threads = call.n_rows * call.n_heads, 2 * padded
+    if kernel != "wkv7_chunked":
+        n_blocks *= -(-call.head_size // _ROWS)
+        n_threads = 64 if padded == _PADDED[0] else 128
+    return Geometry(f"{name}_{padded}", n_blocks if call.n_tokens else 0, n_threads)
 
 
-def kernel_names(generation: str) -> list[str]:
-    """Every kernel of a generation."""
-    names = [f"rwkv_{generation}_{number_type.name.lower()}" for number_type in NumberType]
-    return names if generation == "wkv4" else [f"{name}_{size}" for name in names for size in _PADDED]
+def max_head_size(kernel: str) -> int:
+    """The largest head that a kernel takes."""
+    return 64 if kernel == "wkv7_chunked" else MAX_HEAD_SIZE
+
+
+def kernels_for(arch: str) -> tuple[str, ...]:
+    """The kernels that an architecture, such as sm_90, can run: before sm_80 there are no tf32 products."""
+    number = int(arch.removeprefix("sm_"))
+    return tuple(name for name in KERNELS if number >= _FIRST_TENSOR_ARCH or name != "wkv7_chunked")
+
+
+def kernel_names(kernel: str) -> list[str]:
+    """The functions of a kernel: one for each number type and padded head size."""
+    names = [f"rwkv_{kernel}_{number_type.name.lower()}" for number_type in NumberType]
+    if kernel == "wkv4":
+        return names
+    return [f"{name}_{size}" for name in names for size in _PADDED if size <= max_head_size(kernel)]
 
 
 def open_library(path: str) -> ctypes.CDLL:
@@ -88,10 +107,10 @@ def open_library(path: str) -> ctypes.CDLL:
     try:
         library.rwkv_cuda_sizes.restype = c_int
         library.rwkv_cuda_sizes.argtypes = (c_int,)
-        for generation in GENERATIONS:
-            function = getattr(library, f"rwkv_cuda_{generation}")
+        for kernel in KERNELS:
+            function = getattr(library, f"rwkv_cuda_{kernel}")
             function.restype = c_int
-            call = ChannelsCall if generation == "wkv4" else HeadsCall
+            call = ChannelsCall if kernel == "wkv4" else HeadsCall
             function.argtypes = (POINTER(call), c_int, c_void_p)
     except AttributeError as error:
         raise OSError(f"{path} lacks a function: {error}") from error

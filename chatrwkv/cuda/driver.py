@@ -26,10 +26,10 @@ _SIGNATURES = {
 
 
 class Module:
-    """The kernels of one generation on one device."""
+    """One kernel on one device, for every number type and head size."""
 
-    def __init__(self, generation: str, cubin: bytes, library: str = "libcuda.so.1") -> None:
-        self.generation = generation
+    def __init__(self, kernel: str, cubin: bytes, library: str = "libcuda.so.1") -> None:
+        self.kernel = kernel
         try:
             self._c = ctypes.CDLL(library)
             for name, arguments in _SIGNATURES.items():
@@ -40,7 +40,7 @@ class Module:
         module = c_void_p()
         self._refuse(self._c.cuModuleLoadData(byref(module), cubin), "cuModuleLoadData")
         self._functions: dict[str, c_void_p] = {}
-        for name in abi.kernel_names(generation):
+        for name in abi.kernel_names(kernel):
             function = c_void_p()
             found = self._c.cuModuleGetFunction(byref(function), module, name.encode())
             self._refuse(found, f"cuModuleGetFunction {name}")
@@ -48,7 +48,7 @@ class Module:
 
     def launch(self, call: Call, number_type: NumberType, stream: int) -> int:
         """Queue a call; the CUDA error code, 0 for none."""
-        shape = abi.geometry(self.generation, call, number_type)
+        shape = abi.geometry(self.kernel, call, number_type)
         if not shape.n_blocks:
             return 0
         arguments = (c_void_p * 1)(ctypes.addressof(call))

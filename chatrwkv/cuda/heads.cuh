@@ -160,16 +160,18 @@ RWKV_DEVICE void clear_padding(const rwkv_heads_call& call, const Place<PADDED>&
 
 }  // namespace rwkv
 
-// A kernel for each number type and padded head size: rwkv_wkv7_bf16_64 and so on.
-#define RWKV_HEAD_KERNEL(name, type, padded)                                                    \
-  RWKV_KERNEL(rwkv_##name##_##type##_##padded, rwkv::Tile<padded>::THREADS)(const rwkv_heads_call call) { \
-    rwkv::name<rwkv::type, padded>(call);                                                       \
+// A kernel for each number type and padded head size: rwkv_wkv7_bf16_64 and so on. `cut` says how many threads.
+#define RWKV_HEAD_KERNEL(name, cut, type, padded)                                                        \
+  RWKV_KERNEL(rwkv_##name##_##type##_##padded, rwkv::cut<padded>::THREADS)(const rwkv_heads_call call) { \
+    rwkv::name<rwkv::type, padded>(call);                                                                \
   }
-#define RWKV_HEAD_KERNELS_OF(name, type) \
-  RWKV_HEAD_KERNEL(name, type, 16)       \
-  RWKV_HEAD_KERNEL(name, type, 32)       \
-  RWKV_HEAD_KERNEL(name, type, 64)       \
-  RWKV_HEAD_KERNEL(name, type, 128)
+#define RWKV_HEAD_KERNELS_TO_64(name, cut, type) \
+  RWKV_HEAD_KERNEL(name, cut, type, 16)          \
+  RWKV_HEAD_KERNEL(name, cut, type, 32)          \
+  RWKV_HEAD_KERNEL(name, cut, type, 64)
+#define RWKV_HEAD_KERNELS_OF(name, type)    \
+  RWKV_HEAD_KERNELS_TO_64(name, Tile, type) \
+  RWKV_HEAD_KERNEL(name, Tile, type, 128)
 #define RWKV_HEAD_KERNELS(name)    \
   RWKV_HEAD_KERNELS_OF(name, fp32) \
   RWKV_HEAD_KERNELS_OF(name, fp16) \

@@ -77,8 +77,8 @@ class Nvrtc:
         self._check(self._c.nvrtcVersion(byref(major), byref(minor)), "nvrtcVersion")
         self.version = f"NVRTC {major.value}.{minor.value}"
 
-    def compile(self, generation: str, arch: str) -> bytes:
-        """The kernels of a generation as a CUBIN for `arch`, such as sm_90.
+    def compile(self, kernel: str, arch: str) -> bytes:
+        """A kernel, for every number type and head size, as a CUBIN for `arch`, such as sm_90.
 
         Raises:
             KernelBuildFailed: with the first line of the compiler's log.
@@ -86,10 +86,10 @@ class Nvrtc:
         files = headers()
         texts = (c_char_p * len(files))(*(path.read_bytes() for path in files))
         names = (c_char_p * len(files))(*(path.name.encode() for path in files))
-        source = f'#include "{generation}.cuh"\n'.encode()
+        source = f'#include "{kernel}.cuh"\n'.encode()
         program = c_void_p()
         created = self._c.nvrtcCreateProgram(
-            byref(program), source, f"{generation}.cu".encode(), len(files), texts, names
+            byref(program), source, f"{kernel}.cu".encode(), len(files), texts, names
         )
         self._check(created, "nvrtcCreateProgram")
         try:

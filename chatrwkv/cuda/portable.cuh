@@ -39,6 +39,7 @@ struct alignas(16) float4s {
 RWKV_DEVICE int thread_index() { return static_cast<int>(threadIdx.x); }
 RWKV_DEVICE int block_index() { return static_cast<int>(blockIdx.x); }
 RWKV_DEVICE void sync_block() { __syncthreads(); }
+RWKV_DEVICE void sync_warp() { __syncwarp(); }
 RWKV_DEVICE float float_of_bits(unsigned bits) { return __uint_as_float(bits); }
 RWKV_DEVICE unsigned bits_of_float(float x) { return __float_as_uint(x); }
 RWKV_DEVICE float exponential(float x) { return expf(x); }
@@ -54,6 +55,28 @@ RWKV_DEVICE float group_sum(float x) {
   return x;
 }
 
+// Rounded to what a tensor core reads of a float32: 11 bits of precision.
+RWKV_DEVICE float tf32_of(float x) {
+#if __CUDA_ARCH__ >= 800
+  unsigned bits;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+  return __uint_as_float(bits);
+#else
+  return x;
+#endif
+}
+
+// sum (16, 8) += left (16, 8) right (8, 8), by a warp; which thread has what is told by `tiles.cuh`.
+// Before sm_80 it does nothing: `abi.kernels_for` leaves out what needs it.
+RWKV_DEVICE void mma_tile(float (&sum)[4], const float (&left)[4], const float (&right)[2]) {
+#if __CUDA_ARCH__ >= 800
+  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+      : "r"(__float_as_uint(left[0])), "r"(__float_as_uint(left[1])), "r"(__float_as_uint(left[2])),
+        "r"(__float_as_uint(left[3])), "r"(__float_as_uint(right[0])), "r"(__float_as_uint(right[1])));
+#endif
+}
+
 RWKV_DEVICE float load(const fp16* from) {
   float x;
   asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(from->bits));
@@ -67,9 +90,12 @@ using host_shim::exponential;
 using host_shim::float_of_bits;
 using host_shim::group_sum;
 using host_shim::larger;
+using host_shim::mma_tile;
 using host_shim::multiply_add;
 using host_shim::smaller;
 using host_shim::sync_block;
+using host_shim::sync_warp;
+using host_shim::tf32_of;
 using host_shim::thread_index;
 
 inline float load(const fp16* from) { return host_shim::float_of_f16(from->bits); }

@@ -1,6 +1,7 @@
 """The CUDA kernels of each device: built with nvcc, or with NVRTC, tested, and their state told.
 
-    launcher(device, generation)   what launches its kernel, or None: `ops` serves
+    launcher(device, generation)   what launches its kernels, or None: `ops` serves
+    forms(device)                  which of RWKV-7's two kernels to take
     status()                       what to show and why
 
 Asked for the first time, a device's kernels are looked for in the cache, else built in the background. Nothing
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import torch
 
     from chatrwkv.cuda.abi import Call, NumberType
+    from chatrwkv.engine.cuda_forms import Forms
     from chatrwkv.engine.cuda_ops import Launch
 
 _log = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ class CudaStatus:
     compiler: str = ""
     """nvcc or NVRTC, with its version."""
     usable: tuple[str, ...] = ()
-    """Of wkv4, wkv5, wkv6, wkv7."""
+    """Of `abi.KERNELS`."""
     build_s: float = 0.0
     """0 when they came from the cache."""
     self_test_error: float | None = None
@@ -73,6 +75,7 @@ class _Device:
     def __init__(self, name: str) -> None:
         self.status = CudaStatus(name)
         self.launch: Launch | None = None
+        self.forms: Forms | None = None
         self.decided = threading.Event()  # ready, impossible, or being built
 
 
@@ -96,6 +99,12 @@ def launcher(device: torch.device, generation: str) -> Launch | None:
     if found is None or generation not in found.status.usable:
         return None
     return found.launch
+
+
+def forms(device: torch.device) -> Forms | None:
+    """The choices between kernels of a device for which `launcher` gave something."""
+    found = _devices.get(device.index or 0)
+    return None if found is None else found.forms
 
 
 def _start(device: torch.device) -> _Device | None:
@@ -144,12 +153,13 @@ def _prepare(device: _Device, place: torch.device, folder: Path) -> None:
                 with torch.cuda.device(place):
                     _make_context(place)
                     launch, made = way(folder, arch, announce)
-                    usable, worst, failed = tested(launch, place)
+                    usable, worst, failed = tested(launch, place, abi.kernels_for(arch))
             except KernelError as error:
                 problems.append(f"{error.message} {error.hint}".strip())
                 continue
             problems += failed
             if usable:
+                device.forms = _forms_of(place, folder, made.compiler, usable)
                 device.launch = launch
                 device.status = replace(
                     made, device=device.status.device, usable=usable, self_test_error=worst
@@ -172,20 +182,31 @@ def _make_context(place: torch.device) -> None:
     torch.zeros(1, device=place)
 
 
-def tested(launch: Launch, place: torch.device) -> tuple[tuple[str, ...], float | None, list[str]]:
-    """The generations that pass the self-test, their largest error, and what is to be said of the others."""
+def _forms_of(place: torch.device, folder: Path, compiler: str, usable: tuple[str, ...]) -> Forms:
+    import torch
+
+    from chatrwkv.engine.cuda_forms import CHUNKED, Forms
+
+    name = torch.cuda.get_device_name(place)
+    return Forms(has_chunked=CHUNKED in usable, place=folder / f"forms-{_digest_of(name, compiler)}.json")
+
+
+def tested(
+    launch: Launch, place: torch.device, candidates: tuple[str, ...]
+) -> tuple[tuple[str, ...], float | None, list[str]]:
+    """The kernels that pass the self-test, their largest error, and what is to be said of the others."""
     from chatrwkv.engine.cuda_selftest import self_test
 
     usable: list[str] = []
     problems: list[str] = []
     worst: float | None = None
-    for generation in abi.GENERATIONS:
+    for kernel in candidates:
         try:
-            error = self_test(launch, generation, place)
+            error = self_test(launch, kernel, place)
         except (KernelError, DeviceLost) as failure:
             problems.append(failure.message)
         else:
-            usable.append(generation)
+            usable.append(kernel)
             worst = max(worst or 0.0, error)
     return tuple(usable), worst, problems
 
@@ -242,10 +263,10 @@ def with_nvcc(folder: Path, arch: str, announce: Callable[[], None]) -> tuple[La
         raise KernelBuildFailed(
             f"The CUDA library cannot be opened: {error}.", hint=str(built.log)
         ) from error
-    functions = {name: getattr(library, f"rwkv_cuda_{name}") for name in abi.GENERATIONS}
+    functions = {name: getattr(library, f"rwkv_cuda_{name}") for name in abi.KERNELS}
 
-    def launch(generation: str, call: Call, number_type: NumberType, stream: int) -> int:
-        return int(functions[generation](call, number_type, stream))
+    def launch(kernel: str, call: Call, number_type: NumberType, stream: int) -> int:
+        return int(functions[kernel](call, number_type, stream))
 
     return launch, CudaStatus("", compiler=compiler.version, build_s=built.seconds, log=str(built.log))
 
@@ -268,7 +289,7 @@ def with_nvrtc(
         raise KernelBuildFailed("There is no NVRTC.")
     nvrtc = Nvrtc(libraries[0])
     started = time.monotonic()
-    places = {name: folder / cubin_name(name, arch, nvrtc.version) for name in abi.GENERATIONS}
+    places = {name: folder / cubin_name(name, arch, nvrtc.version) for name in abi.kernels_for(arch)}
     cubins = {name: read_cubin(place) for name, place in places.items()}
     seconds = 0.0
     if not all(cubins.values()):
@@ -278,18 +299,23 @@ def with_nvrtc(
         seconds = time.monotonic() - started
     modules = {name: Module(name, cubin, driver) for name, cubin in cubins.items()}
 
-    def launch(generation: str, call: Call, number_type: NumberType, stream: int) -> int:
-        return modules[generation].launch(call, number_type, stream)
+    def launch(kernel: str, call: Call, number_type: NumberType, stream: int) -> int:
+        return modules[kernel].launch(call, number_type, stream)
 
     return launch, CudaStatus("", compiler=nvrtc.version, build_s=seconds)
 
 
-def cubin_name(generation: str, arch: str, version: str) -> str:
-    """The file of a compiled generation: anything that changes it changes the name."""
-    total = hashlib.sha256(f"{generation} {arch} {version}".encode())
+def cubin_name(kernel: str, arch: str, version: str) -> str:
+    """The file of a compiled kernel: anything that changes it changes the name."""
+    return f"{kernel}-{arch}-{_digest_of(kernel, arch, version)}.cubin"
+
+
+def _digest_of(*names: str) -> str:
+    """Of the names and of the device code."""
+    total = hashlib.sha256(" ".join(names).encode())
     for path in headers():
         total.update(path.name.encode() + b"\0" + path.read_bytes())
-    return f"{generation}-{arch}-{total.hexdigest()[:24]}.cubin"
+    return total.hexdigest()[:24]
 
 
 def read_cubin(place: Path) -> bytes:
@@ -302,8 +328,8 @@ def read_cubin(place: Path) -> bytes:
     return b""
 
 
-def _compile_cubin(nvrtc: Nvrtc, generation: str, arch: str, place: Path) -> bytes:
-    cubin = nvrtc.compile(generation, arch)
+def _compile_cubin(nvrtc: Nvrtc, kernel: str, arch: str, place: Path) -> bytes:
+    cubin = nvrtc.compile(kernel, arch)
     with suppress(OSError):  # a cache that cannot be written costs the same seconds next time
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with tempfile.NamedTemporaryFile(dir=place.parent, suffix=".part", delete=False) as file:

@@ -34,9 +34,9 @@ TYPES = {
 
 
 class Launch(Protocol):
-    """Queues a call of a generation on a stream; returns the CUDA error code, 0 for none."""
+    """Queues a call of a kernel on a stream; returns the CUDA error code, 0 for none."""
 
-    def __call__(self, generation: str, call: Call, number_type: NumberType, stream: int) -> int:
+    def __call__(self, kernel: str, call: Call, number_type: NumberType, stream: int) -> int:
         """See the class."""
         ...
 
@@ -79,18 +79,18 @@ def _stream(device: torch.device) -> int:
     return int(torch.cuda.current_stream(device).cuda_stream) if device.type == "cuda" else 0
 
 
-def _queue(launch: Launch, generation: str, call: Call, x: torch.Tensor) -> None:
-    code = launch(generation, call, TYPES[x.dtype], _stream(x.device))
+def _queue(launch: Launch, kernel: str, call: Call, x: torch.Tensor) -> None:
+    code = launch(kernel, call, TYPES[x.dtype], _stream(x.device))
     if code:
         raise DeviceLost(
-            f"The {generation} kernel could not be started on {x.device}: CUDA error {code}.",
+            f"The {kernel} kernel could not be started on {x.device}: CUDA error {code}.",
             hint="Load the model again, on the CPU if it happens again.",
         )
 
 
 def launch_heads(
     launch: Launch,
-    generation: str,
+    kernel: str,
     tensors: Mapping[str, torch.Tensor],
     s: torch.Tensor,
     lengths: torch.Tensor | None,
@@ -108,7 +108,7 @@ def launch_heads(
         *(_address(rows), s.data_ptr(), y.data_ptr()),
         *r.shape,
     )
-    _queue(launch, generation, call, r)
+    _queue(launch, kernel, call, r)
     return y
 
 
@@ -199,7 +199,12 @@ def _heads(
     if launch is None:
         return _heads_by_ops(tensors, s, lengths)
     with _current(r.device):
-        return launch_heads(launch, generation, tensors, s, lengths)
+        kernel = generation
+        if generation == "wkv7" and (forms := cuda_kernels.forms(r.device)) is not None:
+            kernel = forms.best(
+                tuple(r.shape), r.dtype, lambda name: launch_heads(launch, name, tensors, s.clone(), lengths)
+            )
+        return launch_heads(launch, kernel, tensors, s, lengths)
 
 
 @torch.library.custom_op("chatrwkv::wkv7", mutates_args=("s",))

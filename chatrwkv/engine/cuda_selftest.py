@@ -23,20 +23,20 @@ _SIZES = (64, 40)  # the usual head size, and one that is padded
 _CHANNELS = 70
 
 
-def self_test(launch: Launch, generation: str, device: torch.device) -> float:
+def self_test(launch: Launch, kernel: str, device: torch.device) -> float:
     """The largest error over its tolerance; below 1. Waits for the device.
 
     Raises:
         KernelMismatch: one is larger, or no number.
     """
     with torch.inference_mode():
-        if generation == "wkv4":
+        if kernel == "wkv4":
             worst = max(_channels(launch, dtype, device) for dtype in TYPES)
         else:
-            worst = max(_heads(launch, generation, n, dtype, device) for n in _SIZES for dtype in TYPES)
+            worst = max(_heads(launch, kernel, n, dtype, device) for n in _SIZES for dtype in TYPES)
     if not worst < 1.0:
         raise KernelMismatch(
-            f"The {generation} kernel differs from torch by {worst:.3g} times its tolerance on {device}.",
+            f"The {kernel} kernel differs from torch by {worst:.3g} times its tolerance on {device}.",
             hint="The torch path is used.",
         )
     return worst
@@ -59,22 +59,22 @@ def _real(like: Tensor) -> Tensor:
     return torch.arange(like.shape[1]) < torch.tensor(_LENGTHS)[:, None]
 
 
-def _heads(launch: Launch, generation: str, size: int, dtype: torch.dtype, device: torch.device) -> float:
+def _heads(launch: Launch, kernel: str, size: int, dtype: torch.dtype, device: torch.device) -> float:
     random = _Random()
     shape = (len(_LENGTHS), max(_LENGTHS), _HEADS, size)
     x = {name: random.normal(*shape).to(dtype) for name in "rkv"}
     s = random.normal(len(_LENGTHS), _HEADS, size, size)
-    if generation == "wkv7":
+    if kernel.startswith("wkv7"):
         kk = torch.nn.functional.normalize(random.normal(*shape), dim=-1)
         x |= {"a": (-kk).to(dtype), "b": (kk * random.uniform(*shape)).to(dtype)}
         x["log_decay"] = -0.606531 * random.uniform(*shape)
     else:
         x["u"] = random.normal(_HEADS, size)
-        x["log_decay"] = -(2 * random.normal(*(shape if generation == "wkv6" else shape[2:]))).exp()
+        x["log_decay"] = -(2 * random.normal(*(shape if kernel == "wkv6" else shape[2:]))).exp()
     end = s.clone().to(device)
     y = launch_heads(
         launch,
-        generation,
+        kernel,
         {n: t.to(device) for n, t in x.items()},
         end,
         torch.tensor(_LENGTHS, device=device),
@@ -82,7 +82,7 @@ def _heads(launch: Launch, generation: str, size: int, dtype: torch.dtype, devic
     real = _real(x["r"])[:, :, None, None].double()
     z = {name: tensor.double() for name, tensor in x.items()}
     decay, k, v = z["log_decay"].expand(shape) * real, z["k"] * real, z["v"] * real
-    if generation == "wkv7":
+    if kernel.startswith("wkv7"):
         a, b = z["a"] * real, z["b"] * real
         want, want_end = ops.wkv7_scan(z["r"], decay, k, v, a, b, s.double())
     else:

@@ -23,6 +23,7 @@ namespace host_shim {
 constexpr int WARP = 32;
 constexpr std::size_t STACK_BYTES = 64 << 10;
 constexpr int SHARED_FLOATS = 48 * 1024 / 4;  // what every GPU gives a block
+constexpr int MOST_EXCHANGED = 6;  // numbers of a thread in one exchange
 constexpr int GUARD_FLOATS = 4;
 constexpr float GUARD = -12345.678f;
 constexpr int DIVERGED = 9001, SHARED_OVERRUN = 9002;  // beyond CUDA's own error codes
@@ -73,19 +74,42 @@ inline void wait(At what) {
 }
 
 inline void sync_block() { wait(At::block); }
+inline void sync_warp() { wait(At::warp); }
+
+// Shows numbers to the warp; all numbers of all threads of the block, MOST_EXCHANGED apart.
+inline const float* exchange(const float* mine, int count) {
+  Block& b = block();
+  std::vector<float>& values = b.values[b.fibers[b.thread].n_exchanges++ % 2];
+  std::memcpy(&values[b.thread * MOST_EXCHANGED], mine, sizeof(float) * static_cast<std::size_t>(count));
+  wait(At::warp);
+  return values.data();
+}
 
 template <int LANES>
 float group_sum(float x) {
-  Block& b = block();
-  const int me = b.thread, first = me / LANES * LANES;
-  std::vector<float>& values = b.values[b.fibers[me].n_exchanges++ % 2];
-  values[me] = x;
-  wait(At::warp);
+  const int first = block().thread / LANES * LANES;
+  const float* const shown = exchange(&x, 1);
   float sums[LANES];  // pairwise, as the device does it
-  for (int i = 0; i < LANES; ++i) sums[i] = values[first + i];
+  for (int i = 0; i < LANES; ++i) sums[i] = shown[(first + i) * MOST_EXCHANGED];
   for (int n = LANES / 2; n > 0; n /= 2)
     for (int i = 0; i < n; ++i) sums[i] += sums[i + n];
   return sums[0];
+}
+
+// m16n8k8: thread 4g + q has left (g, q), (g+8, q), (g, q+4), (g+8, q+4), right (q, g), (q+4, g), and
+// sum (g, 2q), (g, 2q+1), (g+8, 2q), (g+8, 2q+1).
+inline void mma_tile(float (&sum)[4], const float (&left)[4], const float (&right)[2]) {
+  const int lane = block().thread % WARP, first = block().thread - lane;
+  const float mine[MOST_EXCHANGED] = {left[0], left[1], left[2], left[3], right[0], right[1]};
+  const float* const shown = exchange(mine, MOST_EXCHANGED) + first * MOST_EXCHANGED;
+  for (int i = 0; i < 4; ++i) {
+    const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+    for (int k = 0; k < 8; ++k) {
+      const float a = shown[(row % 8 * 4 + k % 4) * MOST_EXCHANGED + row / 8 + k / 4 * 2];
+      const float b = shown[(column * 4 + k % 4) * MOST_EXCHANGED + 4 + k / 4];
+      sum[i] = std::fma(a, b, sum[i]);
+    }
+  }
 }
 
 // The next array of the block; every thread asks for the same ones in the same order.
@@ -163,7 +187,7 @@ inline int run(std::function<void()> kernel, int n_blocks, int n_threads) {
   last_launch()[1] = n_threads;
   b.kernel = std::move(kernel);
   b.fibers.resize(static_cast<std::size_t>(n_threads));
-  for (auto& values : b.values) values.assign(static_cast<std::size_t>(n_threads), 0.0f);
+  for (auto& values : b.values) values.assign(static_cast<std::size_t>(n_threads) * MOST_EXCHANGED, 0.0f);
   for (int i = 0; i < n_blocks; ++i) {
     b.index = backwards ? n_blocks - 1 - i : i;
     b.guards.clear();
@@ -185,6 +209,9 @@ inline unsigned bits_of_float(float x) {
   unsigned bits;
   std::memcpy(&bits, &x, 4);
   return bits;
+}
+inline float tf32_of(float x) {  // to nearest, ties away from zero, 10 bits behind the point
+  return float_of_bits((bits_of_float(x) + 0x1000u) & ~0x1fffu);
 }
 inline float exponential(float x) { return std::exp(x); }
 inline float multiply_add(float a, float b, float c) { return std::fma(a, b, c); }

@@ -31,10 +31,13 @@ def machine(shim, monkeypatch, tmp_path):
     monkeypatch.setattr(cuda_kernels, "_devices", {})
     monkeypatch.setattr(kernels._native, "folder", tmp_path)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA Test")
     monkeypatch.setattr(torch.cuda, "device", Anywhere)
     monkeypatch.setattr(cuda_kernels, "_make_context", lambda _: None)
     self_tested = cuda_kernels.tested
-    monkeypatch.setattr(cuda_kernels, "tested", lambda launch, _: self_tested(launch, torch.device("cpu")))
+    monkeypatch.setattr(
+        cuda_kernels, "tested", lambda launch, _, *rest: self_tested(launch, torch.device("cpu"), *rest)
+    )
     monkeypatch.setattr(cuda_kernels, "with_nvcc", no_compiler("There is no nvcc."))
     monkeypatch.setattr(cuda_kernels, "with_nvrtc", no_compiler("There is no NVRTC."))
     return monkeypatch
@@ -70,7 +73,7 @@ def test_nvcc_comes_first(machine, shim):
     machine.setattr(cuda_kernels, "with_nvcc", compiler(launch_of(shim)))
     assert cuda_kernels.launcher(GPU, "wkv7") is not None
     (status,) = cuda_kernels.status()
-    assert status.line == "cuda:0: wkv4, wkv5, wkv6, wkv7 by nvcc 13.0"
+    assert status.line == "cuda:0: wkv4, wkv5, wkv6, wkv7, wkv7_chunked by nvcc 13.0"
     assert status.self_test_error is not None
     assert kernels.status().cuda == (status.line,)
 
@@ -104,7 +107,7 @@ def test_a_kernel_that_disagrees_is_never_used(machine, shim):
     )
     assert cuda_kernels.launcher(GPU, "wkv7") is None
     assert cuda_kernels.launcher(GPU, "wkv6") is not None
-    assert "wkv7" not in cuda_kernels.status()[0].line
+    assert "wkv7," not in cuda_kernels.status()[0].line
 
 
 def test_a_crash_while_preparing_leaves_the_torch_path(machine):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from chatrwkv.cuda.abi import ChannelsCall, HeadsCall
+from chatrwkv.cuda import abi
+from chatrwkv.cuda.abi import HEAD_KERNELS, ChannelsCall, HeadsCall
 from tests.cuda.shim import run_channels, run_heads
 from tests.reference import recurrences
 
@@ -38,7 +39,7 @@ def heads(generation, B, T, H, N, dtype=torch.float32, seed=0):
         return torch.randn(shape, generator=g)
 
     x = {name: noise(B, T, H, N).to(dtype) for name in "rkv"} | {"state": noise(B, H, N, N)}
-    if generation == "wkv7":
+    if generation.startswith("wkv7"):
         kk = torch.nn.functional.normalize(noise(B, T, H, N), dim=-1)
         x |= {"a": (-kk).to(dtype), "b": (kk * noise(B, T, H, N).sigmoid()).to(dtype)}
         return x | {"log_decay": -0.606531 * noise(B, T, H, N).sigmoid()}
@@ -53,7 +54,7 @@ def heads_in_float64(generation, x, lengths):
         r, k, v = (x[name][row, :n] for name in "rkv")
         raw = x["log_decay"]
         decay = np.exp(np.broadcast_to(raw, k.shape) if generation == "wkv5" else raw[row, :n])
-        if generation == "wkv7":
+        if generation.startswith("wkv7"):
             a, b = x["a"][row, :n], x["b"][row, :n]
             y[row, :n], ends[row] = recurrences.wkv7(r, decay, k, v, a, b, x["state"][row])
         else:
@@ -79,29 +80,32 @@ def check_heads(library, generation, B, T, H, N, *, dtype=torch.float32, lengths
         assert not y[row, n:].any(), "padding must be zero"
 
 
-@pytest.mark.parametrize("generation", ["wkv5", "wkv6", "wkv7"])
-@pytest.mark.parametrize("N", HEAD_SIZES)
+@pytest.mark.parametrize(
+    ("generation", "N"),
+    [(name, N) for name in HEAD_KERNELS for N in HEAD_SIZES if abi.max_head_size(name) >= N],
+)
 def test_every_head_size_is_right(library, generation, N):
     """A padded key or value that is counted, or a row that no block owns."""
     check_heads(library, generation, 2, 19, 2, N)
 
 
-@pytest.mark.parametrize("generation", ["wkv5", "wkv6", "wkv7"])
+@pytest.mark.parametrize("generation", HEAD_KERNELS)
 def test_every_number_of_tokens_is_right(library, generation):
     """The last, partial chunk, and the read-ahead behind the end."""
     for T in range(71):
         check_heads(library, generation, 1, T, 1, 16)
 
 
-@pytest.mark.parametrize("generation", ["wkv5", "wkv6", "wkv7"])
+@pytest.mark.parametrize("generation", HEAD_KERNELS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(("N", "lengths"), [(64, [37, 0, 16]), (48, [1, 33, 32]), (128, [8, 9, 0])])
 def test_ragged_rows_of_every_type_are_right(library, generation, dtype, N, lengths):
     """A row that reads its neighbour's tokens or state; a row of no tokens that loses its state."""
+    N = min(N, abi.max_head_size(generation))
     check_heads(library, generation, 3, max(lengths), 3, N, dtype=dtype, lengths=lengths)
 
 
-@pytest.mark.parametrize("generation", ["wkv5", "wkv6", "wkv7"])
+@pytest.mark.parametrize("generation", HEAD_KERNELS)
 def test_what_lies_behind_a_row_is_never_used(library, generation):
     x = heads(generation, 2, 21, 2, 32)
     y, state = run_heads(library, generation, x, [5, 21])
@@ -113,19 +117,31 @@ def test_what_lies_behind_a_row_is_never_used(library, generation):
     assert torch.equal(state, again[1])
 
 
-@pytest.mark.parametrize("generation", ["wkv5", "wkv6", "wkv7"])
-def test_tokens_in_pieces_give_the_same_bits(library, generation):
-    """Prefill in chunks must not depend on where the chunks end."""
+@pytest.mark.parametrize("generation", HEAD_KERNELS)
+def test_tokens_in_pieces_give_the_same(library, generation):
+    """Prefill must not depend on where its pieces end: to the bit, but for the form whose chunks they move."""
     x = heads(generation, 2, 50, 1, 64)
     y, state = run_heads(library, generation, x)
+    tolerance = 2e-6 if generation == "wkv7_chunked" else 0.0
     for first, end in ((0, 1), (1, 18), (18, 50)):
         piece = {
             name: tensor[:, first:end] if tensor.shape[:2] == (2, 50) else tensor
             for name, tensor in x.items()
         }
         part, x["state"] = run_heads(library, generation, piece)
-        assert torch.equal(part, y[:, first:end])
-    assert torch.equal(x["state"], state)
+        assert_close(part, y[:, first:end].double().numpy(), tolerance)
+    assert_close(x["state"], state.double().numpy(), tolerance)
+
+
+@pytest.mark.parametrize("log_decay", [-10.0, 0.0])
+def test_decays_beyond_those_of_rwkv7_stay_numbers_in_chunks(library, log_decay):
+    """D is taken from the middle of a chunk: 1/D would be e^160 at its end."""
+    x = heads("wkv7_chunked", 1, 33, 1, 32)
+    x["log_decay"] = torch.full_like(x["log_decay"], log_decay)
+    y, state = run_heads(library, "wkv7_chunked", x)
+    wanted = heads_in_float64("wkv7_chunked", x, [33])
+    assert_close(y, wanted[0], 1e-5)
+    assert_close(state, wanted[1], 1e-5)
 
 
 @pytest.mark.parametrize("raw", [-20.0, 20.0])
@@ -219,6 +235,8 @@ def test_refused_calls_launch_nothing(shim):
     for size, heads_, type_ in ((129, 1, 0), (0, 1, 0), (64, -1, 0), (64, 1, 3), (64, 1, -1)):
         call = HeadsCall(n_rows=1, n_tokens=1, n_heads=heads_, head_size=size)
         assert shim.rwkv_cuda_wkv7(ctypes.byref(call), type_, None) == 1
+    call = HeadsCall(n_rows=1, n_tokens=1, n_heads=1, head_size=65)
+    assert shim.rwkv_cuda_wkv7_chunked(ctypes.byref(call), 0, None) == 1
     assert shim.rwkv_cuda_wkv4(ctypes.byref(ChannelsCall(n_rows=-1)), 0, None) == 1
 
 
