@@ -32,6 +32,11 @@ def _now() -> dt.datetime:
     return dt.datetime.now().astimezone()
 
 
+def label_by_hand() -> str:
+    """A name for a copy made on demand, which replaces no other."""
+    return f"by-hand-{_now():%Y-%m-%d-%H%M%S}"
+
+
 def backup_to(connection: sqlite3.Connection, folder: Path, label: str) -> Path:
     """Copy the database behind `connection` into `folder`, whole or not at all; returns the file."""
     private_dir(folder)

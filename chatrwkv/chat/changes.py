@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from chatrwkv.chat.journal import Change
+    from chatrwkv.chat.rearrange import Rearranged
     from chatrwkv.chat.store import Store
     from chatrwkv.chat.tree import ChatId, Conversation, Node, NodeId
     from chatrwkv.engine import SamplingParams
@@ -108,6 +109,29 @@ class Changes:
             return Operation(label, forward, inverse), after
 
         self._commit(build)
+
+    def rearrange(self, label: str, plan: Callable[[Conversation], Rearranged]) -> Rearranged:
+        """Put messages elsewhere.
+
+        Args:
+            label: what it is called when it is undone.
+            plan: gets the tree as it is in the very transaction; raises what the user should read.
+        """
+        made: list[Rearranged] = []
+
+        def build(view: Conversation) -> tuple[Operation, Conversation]:
+            made[:] = [change := plan(view)]
+            after = change.applied(view)
+            came = [node.id for node in change.adds]
+            gone = [node_id for root in change.hides for node_id in view.subtree(root)]
+            forward: list[Change] = [{"do": "show", "ids": came}, {"do": "hide", "ids": gone}]
+            inverse: list[Change] = [{"do": "hide", "ids": came}, {"do": "show", "ids": gone}]
+            _also(forward, inverse, setting("head", after.head, view.head))
+            return Operation(label, forward, inverse, change.adds), after
+
+        self._commit(build)
+        self._store.share_records({new: old for old, new in made[0].renamed.items()})
+        return made[0]
 
     def rewrite(self, label: str, node: Node, old: Node | None = None) -> None:
         """Put `node` in the place of the one with its id; `old` is what undo returns to, if not that one."""

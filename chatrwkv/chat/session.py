@@ -12,12 +12,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from chatrwkv.chat.branching import branch
+from chatrwkv.chat.impersonate import Suggestion, user_request
 from chatrwkv.chat.plan import drawn_ids, plan_path
 from chatrwkv.chat.portable import save_portable
 from chatrwkv.chat.replies import Reply
 from chatrwkv.chat.session_keeper import SessionKeeper
 from chatrwkv.chat.session_tree import SessionTree
-from chatrwkv.chat.session_view import storable
+from chatrwkv.chat.session_view import first_line, storable
 from chatrwkv.chat.tree import ChatId, Node, NodeId, NodeStatus, ReplyMeta, Role, new_id, new_node
 from chatrwkv.engine import GenerateRequest
 from chatrwkv.errors import BadValue
@@ -26,14 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from chatrwkv.chat.plan import Ids
+    from chatrwkv.chat.plan import Ids, Plan
     from chatrwkv.chat.surroundings import Surroundings
     from chatrwkv.chat.template import PromptTemplate
-    from chatrwkv.engine import Job, SamplingParams
+    from chatrwkv.engine import Job, LoadedModel, Prompt, SamplingParams
 
 _RETRY_SAVE_S = 2.0
 _LOOK_ELSEWHERE_S = 1.0
-_TITLE_CHARS = 60
 
 
 class ChatSession(SessionTree, SessionKeeper):
@@ -65,7 +65,7 @@ class ChatSession(SessionTree, SessionKeeper):
         self._changes.refresh()
         self._refuse_while_writing(self.head)
         template = self._usable_template()
-        return self._ask(self.head, text, template, "send", title=self.title or _first_line(text))
+        return self._ask(self.head, text, template, "send", title=self.title or first_line(text))
 
     def _ask(self, parent: NodeId, text: str, template: PromptTemplate, label: str, *, title: str) -> Reply:
         user = new_node(parent, Role.USER, text)
@@ -159,6 +159,26 @@ class ChatSession(SessionTree, SessionKeeper):
         made = replace(made, created=time.time(), meta=replace(meta, n_drawn=made.meta.n_drawn))
         self._changes.add("branch at a token", [made], head=made.id)
         return self._start([made], template, before=made if made.text else None, forced=forced)[0]
+
+    def impersonate(self) -> Suggestion:
+        """Let the model write what the user might say next; nothing is kept of it.
+
+        Raises:
+            BadValue: the template has no user's side.
+            GenerationError: a reply on this path is still being written.
+        """
+        self._changes.refresh()
+        self._refuse_while_writing(self.head)
+        template = self._usable_template()
+        params = replace(self.params, seed=None)
+
+        def prepare(plan: Plan, loaded: LoadedModel) -> Prompt:
+            return plan.read(loaded, self.vault).prompt
+
+        request = user_request(self.conversation.path(), template, params, prepare)
+        suggestion = Suggestion()
+        suggestion.attach(self._around.engine.submit(request))
+        return suggestion
 
     def edit(self, node_id: NodeId, text: str) -> Reply | None:
         """Change a message: the user's as a new branch with a reply, a reply or the system text in place.
@@ -288,11 +308,6 @@ class ChatSession(SessionTree, SessionKeeper):
         if self._lock and not self._is_closed:
             self._around.locks.give(self.id)
         self._is_closed = True
-
-
-def _first_line(text: str) -> str:
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return line if len(line) <= _TITLE_CHARS else line[: _TITLE_CHARS - 1].rstrip() + "…"
 
 
 def _reseeded(params: SamplingParams, place: int) -> SamplingParams:

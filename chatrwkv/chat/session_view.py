@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from chatrwkv.errors import StoreError
 
 
+_TITLE_CHARS = 60
+
+
 class SessionView:
     """One open chat without its talking; `ChatSession` adds that."""
 
@@ -229,3 +232,9 @@ class SessionView:
 def storable(text: str) -> str:
     """`text` without the lone surrogates that a terminal may pass on and no database takes."""
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def first_line(text: str) -> str:
+    """The first line that says something, short enough for a title."""
+    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return line if len(line) <= _TITLE_CHARS else line[: _TITLE_CHARS - 1].rstrip() + "…"

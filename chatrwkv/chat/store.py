@@ -13,6 +13,7 @@ from chatrwkv.chat import journal
 from chatrwkv.chat.backup import backup_daily, backup_to, move_aside
 from chatrwkv.chat.database import check, connect, naming_errors
 from chatrwkv.chat.migrations import migrate
+from chatrwkv.chat.purge import Purgeable, purge, purgeable, shrink
 from chatrwkv.chat.reader import Reader, no_such_chat, read_conversation
 from chatrwkv.chat.record import copy_records, put_record
 from chatrwkv.chat.restore import take_over
@@ -193,6 +194,20 @@ class Store(Reader):
 
         return self._writer.submit(work)
 
+    def purgeable(self, chat_id: ChatId | None = None) -> Future[Purgeable]:
+        """What `purge` would erase."""
+        return self._writer.submit(lambda c: purgeable(c, chat_id))
+
+    def purge(self, chat_id: ChatId | None = None) -> Future[Purgeable]:
+        """Erase for good what deletion hid in one chat, or in all of them with the deleted chats.
+
+        Steps of undo that would bring it back go, too; the files of its states are the caller's to remove.
+        """
+        done = self._writer.submit(lambda c: purge(c, chat_id))
+        # Freeing the room needs the file alone; where another process reads just then, it stays free inside.
+        self._writer.submit(shrink, in_transaction=False)
+        return done
+
     def set_quietly(self, chat_id: ChatId, column: str, value: object) -> Future[None]:
         """Set a column of a chat that is no step of undo: sampling, thinking."""
         change = {"do": "chat", "set": {column: value}}
@@ -289,6 +304,10 @@ class Store(Reader):
             copy_records(connection, copies)
 
         return self._writer.submit(work)
+
+    def share_records(self, copies: Mapping[NodeId, NodeId]) -> Future[None]:
+        """Let copied messages (new to old) that stand elsewhere hold the records alone."""
+        return self._writer.submit(lambda c: copy_records(c, copies))
 
     # -- drafts and small things --------------------------------------------------------------------------
 

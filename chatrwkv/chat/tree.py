@@ -272,24 +272,37 @@ class Conversation:
         near = rest[max(0, place - 1)] if rest else node.parent
         return smaller.with_head(smaller.leaf_below(near))
 
-    def copy_path(self, node_id: NodeId, title: str) -> tuple[Conversation, dict[NodeId, NodeId]]:
-        """A new chat with copies of the path to `node_id`, and which old node became which new one."""
-        renamed: dict[NodeId, NodeId] = {}
+    def copy(
+        self, node_ids: Iterable[NodeId], head: NodeId, title: str
+    ) -> tuple[Conversation, dict[NodeId, NodeId]]:
+        """A new chat with copies of some messages, and which old one became which new one.
+
+        Args:
+            node_ids: parents before children; siblings keep their order.
+            head: which of them is shown last.
+            title: of the new chat.
+        """
+        renamed = {node_id: new_id() for node_id in node_ids}
         copies = []
-        for node in self.path(node_id):
-            renamed[node.id] = new_id()
+        for old, new in renamed.items():
+            node = self.nodes[old]
             parent = renamed[node.parent] if node.parent is not None else None
-            copies.append(replace(node, id=renamed[node.id], parent=parent))
+            copies.append(replace(node, id=new, parent=parent))
         made = self.build(
             new_id(),
             title,
             copies,
-            head=renamed[node_id],
+            head=renamed[head],
+            shown={renamed[p]: renamed[c] for p, c in self.shown.items() if p in renamed and c in renamed},
             template=self.template,
             thinking=self.thinking,
             params=self.params,
         )
         return made, renamed
+
+    def copy_path(self, node_id: NodeId, title: str) -> tuple[Conversation, dict[NodeId, NodeId]]:
+        """The same for the path to `node_id`."""
+        return self.copy([node.id for node in self.path(node_id)], node_id, title)
 
     def problems(self) -> list[str]:
         """Which invariants are broken; empty is good."""

@@ -262,6 +262,13 @@ class Vault:
         """Run `task` on the writing thread, after everything put so far is on disk and linked."""
         self._tasks.put(task)
 
+    def erase(self, places: Iterable[str]) -> None:
+        """Remove these files now, from memory, too: their messages were erased for good."""
+        for place in places:
+            key = place.removesuffix(SUFFIX)
+            self._forget(key)
+            self._shelf.remove(key)
+
     def sweep(self, linked: Iterable[str]) -> int:
         """Remove files that no message holds (see `Shelf.sweep`); returns how many went."""
         return self._shelf.sweep(linked)

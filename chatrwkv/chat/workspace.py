@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from chatrwkv import paths as places
+from chatrwkv.chat.backup import label_by_hand
 from chatrwkv.chat.catalog import Catalog, ModelEntry, StateEntry
 from chatrwkv.chat.document import with_new_ids
 from chatrwkv.chat.learning import free_state_path, learning, read_document
@@ -22,6 +23,7 @@ from chatrwkv.errors import StateError, StoreError
 
 if TYPE_CHECKING:
     from chatrwkv.chat.backup import DatabaseMoved
+    from chatrwkv.chat.purge import Purgeable
     from chatrwkv.chat.reader import ChatSummary
     from chatrwkv.chat.search import Hit
     from chatrwkv.chat.template import PromptTemplate, Templates
@@ -172,6 +174,20 @@ class Workspace:
             chat_id = gone.id
         self._store.restore_chat(chat_id).result()
         return chat_id
+
+    def purgeable(self, chat_id: ChatId | None = None) -> Purgeable:
+        """What `purge` would erase."""
+        return self._store.purgeable(chat_id).result()
+
+    def purge(self, chat_id: ChatId | None = None) -> Purgeable:
+        """Erase for good what deletion hid, with its states and the steps of undo that need it.
+
+        Args:
+            chat_id: only the messages deleted in this chat; None is every chat, and deleted chats.
+        """
+        gone = self._store.purge(chat_id).result()
+        self._vault.then(lambda: self._vault.erase(gone.places))
+        return gone
 
     def rename_chat(self, chat_id: ChatId, title: str) -> None:
         """Give a chat another title."""
@@ -363,6 +379,6 @@ class Workspace:
             raise StoreError("There is no backup to restore.", hint="Name a file of the backups folder.")
         return self._store.take_over(offered).result()
 
-    def backup(self, label: str = "by-hand") -> Path:
-        """Copy the database into the backups folder."""
-        return self._store.backup(label)
+    def backup(self, label: str = "") -> Path:
+        """Copy the database into the backups folder; from any thread. The date is its name unless labelled."""
+        return self._store.backup(label or label_by_hand())
