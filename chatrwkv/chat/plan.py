@@ -44,6 +44,17 @@ class Minds(Protocol):
         ...
 
 
+class NothingKept:
+    """No snapshot is known: everything is read."""
+
+    def get(self, _fingerprint: str, _chain: str, /) -> Snapshot | None:
+        """None."""
+        return None
+
+    def discard(self, _fingerprint: str, _chain: str, _why: Exception, /) -> None:
+        """There is nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
     """One node's part of the prompt, as text."""
@@ -119,6 +130,16 @@ class Plan:
     def n_known(self, tokenizer_id: str) -> int:
         """How many ids are known for this tokenizer."""
         return sum(len(part.known.get(part.dialect(tokenizer_id), ())) for part in self.segments)
+
+    def known_chain(self, tokenizer_id: str) -> str | None:
+        """The chain over the ids that were fed; None where some are not known for this rendering."""
+        chain = EMPTY_CHAIN
+        for part in self.segments:
+            ids = part.known.get(part.dialect(tokenizer_id))
+            if ids is None:
+                return None
+            chain = _extend(chain, ids)
+        return chain
 
     def read(self, loaded: LoadedModel, minds: Minds, negative: str | None = None) -> Reading:
         """Encode what is new and find the deepest snapshot that has read a prefix of this.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from chatrwkv.chat.plan import Plan, reading_on
+from chatrwkv.chat.plan import NothingKept, Plan, reading_on
 from chatrwkv.engine import load_state
 from chatrwkv.errors import GenerationError
 
@@ -29,16 +29,6 @@ if TYPE_CHECKING:
 _TOP_MOVED = 10
 # How far a state may be from one that was read in other pieces: rounding, not memory. Nats.
 CLOSE_KL = 1e-3
-
-
-class _Nothing:
-    """No snapshot is known: everything is read."""
-
-    def get(self, _fingerprint: str, _chain: str) -> Snapshot | None:
-        return None
-
-    def discard(self, _fingerprint: str, _chain: str, _why: Exception) -> None:
-        pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +105,7 @@ def verify(
     ) -> Generator[None, None, Verified]:
         from chatrwkv.engine import distance
 
-        fresh = plan.read(loaded, _Nothing())
+        fresh = plan.read(loaded, NothingKept())
         kept = minds.get(fresh.fingerprint, fresh.chain)
         if kept is None:
             return Verified(fresh.n_tokens, None)
@@ -139,7 +129,7 @@ def refresh(
     def task(
         loaded: LoadedModel, cancelled: Cancelled, progress: Progress
     ) -> Generator[None, None, Refreshed]:
-        fresh = plan.read(loaded, _Nothing())
+        fresh = plan.read(loaded, NothingKept())
         kept = [border for border in fresh.borders if vault.has(fresh.fingerprint, border.chain)]
         owners = {border.n_tokens: border.node_id for border in (*kept, fresh.borders[-1])}
         fresh = replace(fresh, prompt=replace(fresh.prompt, marks=tuple(sorted(owners))))
@@ -210,7 +200,7 @@ def recall(
 
 def _between(start: Snapshot, plan: Plan, loaded: LoadedModel) -> tuple[int, ...]:
     """The ids that lead from `start` to the end of `plan`; () where they do not meet."""
-    whole = plan.read(loaded, _Nothing())
+    whole = plan.read(loaded, NothingKept())
     for n_tokens, chain, _ in whole.borders:
         if chain == start.chain:
             return whole.prompt.token_ids[n_tokens:]

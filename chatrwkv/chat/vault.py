@@ -130,14 +130,12 @@ class Vault:
         try:
             snapshot = self._shelf.read(key, fingerprint, chain)
         except StateError as error:
-            self._notices.append(
-                f"A kept state is damaged and not used; its text is read again. {error.message}"
-            )
+            self.notice(f"A kept state is damaged and not used; its text is read again. {error.message}")
             return None
         if snapshot is None:
             return None
         if self._shelf.is_rounded(key):
-            self._notices.append(
+            self.notice(
                 "This branch was unused for long and kept in half precision; /refresh reads it again exactly."
             )
         with self._lock:
@@ -168,6 +166,10 @@ class Vault:
     def path_of(self, fingerprint: str, chain: str) -> Path:
         """Where its file is, or would be."""
         return self._shelf.path(key_of(fingerprint, chain))
+
+    def notice(self, words: str) -> None:
+        """Something that the person should know of a state."""
+        self._notices.append(words)
 
     def take_notices(self) -> list[str]:
         """What the person should know since the last call: damaged states, rounded ones."""
@@ -214,9 +216,7 @@ class Vault:
         key = key_of(fingerprint, chain)
         self._forget(key)
         self._shelf.put_aside(key, why)
-        self._notices.append(
-            f"A kept state does not fit the model and is not used; its text is read again. {why}"
-        )
+        self.notice(f"A kept state does not fit the model and is not used; its text is read again. {why}")
 
     def pin(self, fingerprint: str, chain: str) -> str:
         """Keep it in memory and on disk whatever the budgets say; returns its key."""

@@ -276,6 +276,12 @@ class Workspace:
         """
         conversation, snapshot = load_portable(Path(path), self.model)
         session = self.import_chat(conversation)
+        chain = session.plan().known_chain(self.model.tokenizer_id) if self.model else None
+        if chain not in (None, snapshot.chain):
+            self._vault.notice(
+                f"The state in {Path(path).name} does not follow from its text and is not used; the text is read."
+            )
+            return session
         saved_at = session.head  # now: the file is written later, when the head may have moved on
         self._vault.put(snapshot, saved=lambda stored: self._store.link_snapshot(saved_at, stored))
         return session

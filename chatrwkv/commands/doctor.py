@@ -65,6 +65,7 @@ def examine(args: argparse.Namespace) -> int:
         _folders,
         _templates,
         _chats,
+        _states,
         _models,
         _reply,
         _kernels,
@@ -162,6 +163,12 @@ def _chats(_: argparse.Namespace) -> Iterator[Finding]:
         )
     else:
         yield Finding("chats", _OK, f"{n_chats} in {path}")
+
+
+def _states(args: argparse.Namespace) -> Iterator[Finding]:
+    from chatrwkv.commands.states_work import kept_by_chats
+
+    yield Finding("states", _OK, kept_by_chats(args))
 
 
 def _models(args: argparse.Namespace) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chatrwkv.commands import states_work
 from chatrwkv.commands.output import add_config, add_json, narrate, print_fields, print_rows
 from chatrwkv.errors import StateError, StateMismatch
 from chatrwkv.paths import Paths
@@ -33,6 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     list_parser = actions.add_parser("list", help="list the states in a folder", allow_abbrev=False)
     list_parser.add_argument("folder", metavar="FOLDER", nargs="?", help="default: where the app saves them")
     add_json(list_parser)
+    add_config(list_parser)
     list_parser.set_defaults(handler=list_all)
     info_parser = actions.add_parser("info", help="print what the header says", allow_abbrev=False)
     info_parser.add_argument("file", metavar="FILE", help="a .rwkvstate file, or the name of a saved state")
@@ -44,7 +46,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     verify_parser.add_argument(
         "files", metavar="FILE", nargs="+", help="a .rwkvstate file, or the name of a saved state"
     )
+    verify_parser.add_argument(
+        "--reread", action="store_true", help="read their text with the model again and compare, too"
+    )
+    verify_parser.add_argument("-m", "--model", metavar="MODEL", help="the model they are of, for --reread")
+    add_config(verify_parser)
     verify_parser.set_defaults(handler=verify)
+    states_work.diff_arguments(
+        actions.add_parser("diff", help="compare two states, head by head", allow_abbrev=False)
+    )
+    states_work.learn_arguments(
+        actions.add_parser("learn", help="read a text file into a saved state", allow_abbrev=False)
+    )
     _import_arguments(
         actions.add_parser("import", help="make a .rwkvstate of another program's state", allow_abbrev=False)
     )
@@ -98,6 +111,8 @@ def list_all(args: argparse.Namespace) -> int:
         except StateError as error:
             narrate(f"warning: {error}")
     print_rows(args, rows, ("name", "model", "tokens", "size", "created"))
+    if not args.folder and not args.json:
+        narrate(states_work.kept_by_chats(args))
     return 0
 
 
@@ -172,6 +187,8 @@ def verify(args: argparse.Namespace) -> int:
             wrong.append(error)
         else:
             narrate(f"{path}: every byte is as it was written.")
+    if args.reread and not wrong:
+        states_work.reread(args, [state_path(reference) for reference in args.files])
     for other in wrong[1:]:
         narrate(f"warning: {other}")
     if wrong:

@@ -32,17 +32,19 @@ if TYPE_CHECKING:
     )
 
 
-class _OneMind:
+class OneMind:
     """A vault of a single snapshot, in memory: what `Plan.read` asks of one."""
 
     def __init__(self, snapshot: Snapshot | None) -> None:
         self._snapshot = snapshot
 
-    def get(self, fingerprint: str, chain: str) -> Snapshot | None:
+    def get(self, fingerprint: str, chain: str, /) -> Snapshot | None:
+        """It, if it has read exactly these tokens."""
         found = self._snapshot
         return found if found and (found.fingerprint, found.chain) == (fingerprint, chain) else None
 
     def discard(self, *_: object) -> None:
+        """Forget it."""
         self._snapshot = None
 
 
@@ -70,7 +72,7 @@ class Turn:
         self._question = new_node(conversation.head, Role.USER, text)
         said = conversation.with_node(self._question).with_head(self._question.id)
         self._conversation = replace(said, template=template.name, thinking=mode)
-        self._mind = _OneMind(snapshot)
+        self._mind = OneMind(snapshot)
         self._plan = plan_path(self._conversation.path(), template, mode)
         self._reading: Reading | None = None
 
@@ -105,7 +107,7 @@ class Turn:
         )
         whole = self._conversation.with_node(node).with_head(node.id)
         plan = plan_path(whole.path(), self._template, self._mode, for_reply=False)
-        mind = cast("Vault", _OneMind(finished.snapshot))
+        mind = cast("Vault", OneMind(finished.snapshot))
         engine.call(save_portable(path, whole, plan, mind)).result()
 
     def _ids(self, finished: Finished) -> dict[str, tuple[int, ...]]:

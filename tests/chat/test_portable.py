@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from chatrwkv.chat.portable import conversation_in
-from chatrwkv.engine import peek_state, save_state
+from chatrwkv.engine import load_state, peek_state, save_state
 from chatrwkv.errors import StateCorrupt, StateError, StateMismatch
-from tests.chat.conftest import ended, said
+from tests.chat.conftest import WAIT_S, ended, said
 from tests.fakes import FakeModel, fake_loader
 
 if TYPE_CHECKING:
@@ -166,3 +167,15 @@ def test_a_model_of_the_same_name_with_other_weights_is_another_model(
     friend = make_desk("friend", model=FakeModel("b"))
     with pytest.raises(StateMismatch):
         friend.workspace.load_state(tmp_path / "chat.rwkvstate")
+
+
+def test_a_file_whose_state_is_of_another_text_opens_by_its_text_and_says_so(desk: Desk, tmp_path: Path):
+    session = desk.workspace.new_chat()
+    said(session, "hello")
+    path = session.save_state(tmp_path / "a.rwkvstate").result(WAIT_S)
+    kept, notes = load_state(path)
+    save_state(path, replace(kept, chain="0" * 64), notes)
+    opened = desk.workspace.load_state(path)
+    (notice,) = desk.workspace.notices()
+    assert "does not follow from its text" in notice
+    assert said(opened, "and again").text

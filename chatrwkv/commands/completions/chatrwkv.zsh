@@ -104,6 +104,8 @@ _chatrwkv_states() {
                 'list:list the states in a folder'
                 'info:print what the header says'
                 'verify:read every byte and check it; exit 4 if one is wrong'
+                'diff:compare two states, head by head'
+                'learn:read a text file into a saved state'
                 'import:make a .rwkvstate of another program'\''s state'
                 'export:write a state for another program'
             )
@@ -112,6 +114,8 @@ _chatrwkv_states() {
                 list) _chatrwkv_states_list ;;
                 info) _chatrwkv_states_info ;;
                 verify) _chatrwkv_states_verify ;;
+                diff) _chatrwkv_states_diff ;;
+                learn) _chatrwkv_states_learn ;;
                 import) _chatrwkv_states_import ;;
                 export) _chatrwkv_states_export ;;
             esac ;;
@@ -119,7 +123,7 @@ _chatrwkv_states() {
 }
 
 _chatrwkv_states_list() {
-    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--json[print JSON]' '*:folder:_files'
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--json[print JSON]' '--config[read this settings file instead of your own]:file:_files' '*:folder:_files'
 }
 
 _chatrwkv_states_info() {
@@ -127,7 +131,15 @@ _chatrwkv_states_info() {
 }
 
 _chatrwkv_states_verify() {
-    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '*:file:_files'
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--reread[read their text with the model again and compare, too]' '(-m --model)'{-m,--model}'[the model they are of, for --reread]:model:_files' '--config[read this settings file instead of your own]:file:_files' '*:file:_files'
+}
+
+_chatrwkv_states_diff() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--json[print JSON]' '*:f:' '*:s:'
+}
+
+_chatrwkv_states_learn() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--as[default, the file'\''s name]:name:' '--twice[feed it twice]' '(-m --model)'{-m,--model}'[name or path of the model that reads]:model:_files' '(-t --template)'{-t,--template}'[of the chats about it]:name:' '--config[read this settings file instead of your own]:file:_files' '*:file:_files'
 }
 
 _chatrwkv_states_import() {
