@@ -33,6 +33,7 @@ COMMANDS = {
     "prompts": "list, show and check prompt templates",
     "eval": "measure how well a model predicts a text, last words or multiple choice",
     "bench": "measure how fast a model runs here, against what the machine could do",
+    "tune": "train a persona from a few examples: a state, not the weights",
     "config": "show the settings and where each comes from",
     "paths": "say where files live",
     "doctor": "check that this installation works",

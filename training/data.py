@@ -3,7 +3,8 @@
     python -m training.data --sources ../shared/data --vocab work/vocab.txt --out work/main
 
 Rows are 512 tokens of packed documents. Most documents start from a blank state (`starts`); some follow
-the document before them behind an id 0, so that the model knows the end of text as an input too.
+the document before them behind an id 0, so that the model knows the end of text as an input too. With
+`--chain` all but the first of a row do, for a trainer that cannot blank the state inside of a row.
 Without `--sources` only the hand-written text is used.
 """
 
@@ -49,8 +50,9 @@ MIXES: dict[str, dict[str, float]] = {
         "fairytales": 0.04,
         "books_easy": 0.02,
     },
+    "museum": {"own": 0.76, "voice": 0.04, "synthetic_persona_chat": 0.12, "fairytales": 0.08},
 }
-"""Shares of the tokens: `main` for most of the run, `final` while the learning rate falls."""
+"""Shares of the tokens: `main` for most of the run, `final` while the rate falls, `museum` for tiny models."""
 
 
 @dataclass(slots=True)
@@ -77,7 +79,7 @@ def encode(document: Document, vocabulary: Vocabulary) -> Encoded:
 
 @dataclass(slots=True)
 class Rows:
-    """Packed rows: four arrays of (rows, ROW)."""
+    """Packed rows: four arrays of (rows, tokens of a row)."""
 
     ids: list[list[int]] = field(default_factory=list)
     targets: list[list[int]] = field(default_factory=list)
@@ -95,11 +97,19 @@ class Rows:
 
 
 class Packer:
-    """Fills rows with whole documents, first fit over a pool of open rows."""
+    """Fills rows with whole documents, first fit over a pool of open rows.
 
-    def __init__(self, rng: random.Random) -> None:
+    Args:
+        rng: decides which documents are chained.
+        length: tokens of a row.
+        chained: only the first document of a row starts blank, the others behind an id 0.
+    """
+
+    def __init__(self, rng: random.Random, length: int = ROW, *, chained: bool = False) -> None:
         self.rows = Rows()
         self._rng = rng
+        self._length = length
+        self._is_chained = chained
         self._open: list[Encoded] = []
         self._starts: list[list[int]] = []
 
@@ -107,10 +117,11 @@ class Packer:
         """Put one document, cut at a row's length, into the first row with room."""
         ids, targets, roles = list(document.ids), list(document.targets), list(document.roles)
         chance = self._rng.random()
-        if chance < 0.25:  # 10 % start blank behind an id 0, 15 % behind the previous document
+        if self._is_chained or chance < 0.25:  # 10 % start blank behind an id 0, 15 % behind the previous one
             ids, targets, roles = [0, *ids], [ids[0], *targets], [PAD, *roles]
-        ids, targets, roles = ids[:ROW], targets[:ROW], roles[:ROW]
-        at = next((i for i, row in enumerate(self._open) if len(row.ids) + len(ids) <= ROW), None)
+        size = self._length
+        ids, targets, roles = ids[:size], targets[:size], roles[:size]
+        at = next((i for i, row in enumerate(self._open) if len(row.ids) + len(ids) <= size), None)
         if at is None:
             if len(self._open) == _OPEN_ROWS:
                 self._close(max(range(_OPEN_ROWS), key=lambda i: len(self._open[i].ids)))
@@ -118,12 +129,14 @@ class Packer:
             self._starts.append([])
             at = len(self._open) - 1
         row = self._open[at]
-        blank = chance >= 0.15 or not row.ids
+        if self._is_chained and not row.ids and chance < 0.5:  # a chat begins without an id 0
+            ids, targets, roles = ids[1:], targets[1:], roles[1:]
+        blank = not row.ids or (chance >= 0.15 and not self._is_chained)
         self._starts[at] += [int(blank)] + [0] * (len(ids) - 1)
         row.ids += ids
         row.targets += targets
         row.roles += roles
-        if len(row.ids) > ROW - 8:
+        if len(row.ids) > size - 8:
             self._close(at)
 
     def finish(self) -> Rows:
@@ -134,7 +147,7 @@ class Packer:
 
     def _close(self, at: int) -> None:
         row, starts = self._open.pop(at), self._starts.pop(at)
-        gap = ROW - len(row.ids)
+        gap = self._length - len(row.ids)
         self.rows.ids.append(row.ids + [0] * gap)
         self.rows.targets.append(row.targets + [0] * gap)
         self.rows.roles.append(row.roles + [PAD] * gap)
@@ -176,7 +189,7 @@ def _own_passes(
 
 
 def mix(
-    streams: dict[str, Iterator[Encoded]], shares: dict[str, float], n_tokens: int, rng: random.Random
+    streams: dict[str, Iterator[Encoded]], shares: dict[str, float], n_tokens: int, packer: Packer
 ) -> tuple[Rows, dict[str, int]]:
     """Rows of about `n_tokens`: at every turn the source that is furthest behind its share gives a document."""
     total = sum(shares[name] for name in streams)
@@ -187,7 +200,6 @@ def mix(
         document = next(streams[name])
         given[name] += len(document.ids)
         documents.append(document)
-    packer = Packer(rng)
     for document in documents:
         packer.add(document)
     return packer.finish(), given
@@ -215,6 +227,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=folders.ROWS)
     parser.add_argument("--mix", choices=sorted(MIXES), default="main")
     parser.add_argument("--tokens", type=float, default=2e6, help="tokens of training rows (default 2e6)")
+    parser.add_argument("--row", type=int, default=ROW, help=f"tokens of a row (default {ROW})")
+    parser.add_argument("--chain", action="store_true", help="documents of a row follow behind an id 0")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     rng = random.Random(options.seed)
@@ -226,12 +240,13 @@ def main() -> None:
     refused = corpus.refused_questions(options.sources)
     streams = {name: _passes(docs, vocabulary, rng) for name, docs in train.items()}
     streams["own"] = _own_passes(vocabulary, refused, banned, rng)
-    rows, given = mix(streams, shares, int(options.tokens), rng)
+    packer = Packer(rng, options.row, chained=options.chain)
+    rows, given = mix(streams, shares, int(options.tokens), packer)
     n_rows = save(options.out, "train", rows, rng)
     tests = {name: [d for d in docs if d.is_held_out][:150] for name, docs in found.items()}
     tests["own"] = corpus.own_held_out()[:300]
     for name, documents in tests.items():
-        packer = Packer(random.Random(0))
+        packer = Packer(random.Random(0), options.row, chained=options.chain)
         for document in documents:
             packer.add(encode(document, vocabulary))
         save(options.out, f"test-{name}", packer.finish())

@@ -19,13 +19,15 @@ EMBEDDING_RANGE = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The sizes of an RWKV-7 model."""
+    """The sizes of a model."""
 
     n_layer: int = 6
     n_embd: int = 192
     n_vocab: int = 4096
     head_size: int = 64
     ffn_factor: int = 4
+    n_context: int = 512
+    """Rows of the tables of v1; the later generations have none."""
 
     @property
     def n_head(self) -> int:

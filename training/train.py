@@ -25,9 +25,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training import fast7, folders
+from training import fast7, folders, generations
 from training.corpus import PAD, PROMPT
-from training.init import Shape, initial_weights
+from training.init import Shape
 from training.optim import Optimiser
 from training.plot import write_curve
 
@@ -54,6 +54,9 @@ class Settings:
     muon: bool = True
     half: bool = True
     compiled: bool = True
+    generation: str = "7"
+    fast: bool = True
+    """RWKV-7 by `fast7`; else, and for all other generations, the engine's own `forward`."""
     shape: Shape = field(default_factory=Shape)
 
     def rate(self, step: int) -> float:
@@ -88,20 +91,23 @@ class Trainer:
 
     def __init__(self, settings: Settings, weights: dict[str, Tensor] | None = None) -> None:
         self.settings = settings
-        weights = weights or initial_weights(settings.shape, settings.seed)
+        weights = weights or generations.RECIPES[settings.generation].initial(settings.shape, settings.seed)
         self.weights = {name: t.detach().clone().requires_grad_() for name, t in weights.items()}
         self.optimiser = Optimiser(self.weights, weight_decay=settings.weight_decay, use_muon=settings.muon)
         self.step = 0
         self.curve: list[tuple[int, float, float]] = []
         self.best = math.inf
+        self.is_fast = settings.fast and settings.generation == "7"
         self._block: Callable[..., Any] = fast7.block
         self._losses: Callable[..., Tensor] = fast7.token_losses
-        if settings.compiled:
+        if settings.compiled and self.is_fast:
             self._block = torch.compile(fast7.block, dynamic=False)
             self._losses = torch.compile(fast7.token_losses, dynamic=False)
 
     def losses(self, ids: Tensor, targets: Tensor, starts: Tensor) -> Tensor:
         """Cross-entropy of every position in nats."""
+        if not self.is_fast:
+            return generations.losses(self.settings.generation, self.weights, ids, targets)
         half = self.settings.half
         hidden = fast7.forward(self.weights, ids, starts, half=half, run=self._block)
         return self._losses(hidden, self.weights["head.weight"], targets, half=half)
@@ -237,8 +243,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--weight-decay", type=float, default=0.05)
     parser.add_argument("--prompt-weight", type=float, default=0.3, help="weight of the loss on user turns")
     parser.add_argument("--optimiser", choices=("muon", "adamw"), default="muon")
+    parser.add_argument("--generation", choices=sorted(generations.RECIPES), default="7")
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--width", type=int, default=192)
+    parser.add_argument("--head-size", type=int, default=64)
+    parser.add_argument("--vocab", type=int, default=4096, help="ids of the vocabulary (default 4096)")
+    parser.add_argument("--pure", action="store_true", help="RWKV-7 by the engine's own forward, too")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--plain", action="store_true", help="float32, nothing compiled")
@@ -249,6 +259,7 @@ def main() -> None:
     """The command."""
     options = parse()
     torch.set_num_threads(options.threads)
+    rows = load_rows(options.data / "train.npz")
     settings = Settings(
         steps=options.steps,
         rows=options.rows,
@@ -262,13 +273,21 @@ def main() -> None:
         muon=options.optimiser == "muon",
         half=not options.plain,
         compiled=not options.plain,
-        shape=Shape(n_layer=options.layers, n_embd=options.width),
+        generation=options.generation,
+        fast=not options.pure,
+        shape=Shape(
+            n_layer=options.layers,
+            n_embd=options.width,
+            head_size=options.head_size,
+            n_vocab=options.vocab,
+            n_context=rows["ids"].shape[1],
+        ),
     )
     tests = {
         path.stem.removeprefix("test-"): load_rows(path) for path in sorted(options.data.glob("test-*.npz"))
     }
     trainer = Trainer(settings)
-    run = Run(trainer, load_rows(options.data / "train.npz"), tests, options.out)
+    run = Run(trainer, rows, tests, options.out)
     run.say(
         f"{sum(t.numel() for t in trainer.weights.values()) / 1e6:.2f} M parameters, pid {os.getpid()}, {settings}"
     )

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from chatrwkv.engine.spec import Generation, ModelSpec, detect
     from chatrwkv.engine.state import Scratch, Snapshot, State
     from chatrwkv.engine.statefile import StateInfo, is_own_state, load_state, peek_state, save_state
+    from chatrwkv.engine.tasks.lessons import Lesson, Tuned, TuneRecipe, progress_file
     from chatrwkv.engine.tasks.read import read_ids
     from chatrwkv.engine.tasks.score import log_likelihood
     from chatrwkv.engine.tasks.statemath import (
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         mixed,
         moved_by,
     )
+    from chatrwkv.engine.tasks.tune import tune
     from chatrwkv.engine.tokens.detok import Utf8Stream
     from chatrwkv.engine.tokens.stops import StopMatcher
     from chatrwkv.engine.tokens.tokenizer import Tokenizer, WorldTokenizer
@@ -66,6 +68,7 @@ __all__ = [
     "GenerationStats",
     "HeadDifference",
     "Job",
+    "Lesson",
     "LoadedModel",
     "Model",
     "ModelInfo",
@@ -83,6 +86,8 @@ __all__ = [
     "StopMatcher",
     "Token",
     "Tokenizer",
+    "TuneRecipe",
+    "Tuned",
     "Utf8Stream",
     "WorldTokenizer",
     "detect",
@@ -101,9 +106,11 @@ __all__ = [
     "native_status",
     "peek_state",
     "prepare_native",
+    "progress_file",
     "read_ids",
     "read_spec",
     "save_state",
+    "tune",
     "unpack_rows",
     "without_collector",
 ]
@@ -132,6 +139,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "spec": ("Generation", "ModelSpec", "detect"),
     "state": ("Scratch", "Snapshot", "State"),
     "statefile": ("StateInfo", "is_own_state", "load_state", "peek_state", "save_state"),
+    "tasks.lessons": ("Lesson", "TuneRecipe", "Tuned", "progress_file"),
     "tasks.read": ("read_ids",),
     "tasks.score": ("log_likelihood",),
     "tasks.statemath": (
@@ -143,6 +151,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
         "mixed",
         "moved_by",
     ),
+    "tasks.tune": ("tune",),
     "tokens.detok": ("Utf8Stream",),
     "tokens.stops": ("StopMatcher",),
     "tokens.tokenizer": ("Tokenizer", "WorldTokenizer"),

@@ -16,6 +16,7 @@ import torch
 from chatrwkv.engine import kernels
 from chatrwkv.engine.checkpoint import Checkpoint, open_checkpoint
 from chatrwkv.engine.events import ModelInfo
+from chatrwkv.engine.models.base import Recurrent
 from chatrwkv.engine.models.split import Split
 from chatrwkv.engine.models.started import started
 from chatrwkv.engine.options import read_options, shown, with_options
@@ -30,7 +31,7 @@ from chatrwkv.engine.reading import (
 )
 from chatrwkv.engine.spec import Generation, ModelSpec, detect
 from chatrwkv.engine.tokens.choice import tokenizer_for
-from chatrwkv.errors import ModelNotFound, ModelUnsupported, StateMismatch
+from chatrwkv.errors import ModelFormatError, ModelNotFound, ModelUnsupported, StateMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -208,6 +209,34 @@ def _run_as(
     else:
         model = _load_torch(checkpoint, spec, source.options, plan, progress, cancelled)
     return plan, started(model, checkpoint.tensors)
+
+
+def in_float32(loaded: LoadedModel) -> Recurrent:
+    """The model as its family's own class in float32, whose `forward` can be differentiated.
+
+    A model in another precision, or with native code, is read once more from its file, onto the device of
+    its first layer.
+
+    Raises:
+        ModelError: the file is gone or has changed, or it does not fit beside the loaded model.
+    """
+    if isinstance(loaded.model, Recurrent) and loaded.dtype == "fp32":
+        return loaded.model
+    checkpoint = open_checkpoint(_checkpoint_file(loaded.path))
+    spec = loaded.model.spec
+    options = read_options(checkpoint.path, spec)
+    found = with_options(replace(spec, fingerprint=checkpoint.fingerprint), options)
+    if found.fingerprint != spec.fingerprint:
+        raise ModelFormatError(
+            f"{checkpoint.path.name} has changed since it was loaded.", hint="Load it again."
+        )
+    device = str(next(iter(loaded.model.blank().tensors.values())).device)
+    plan = make_plan(device, "fp32", spec, can_split=False)
+    check_memory(loaded.name, checkpoint, plan, is_native=False)
+    family, tensors = _family(spec.generation), read_tensors(checkpoint, plan, None, None)
+    return cast(
+        "Recurrent", family(spec, tensors, options) if family.TAKES_OPTIONS else family(spec, tensors)
+    )
 
 
 def _info(

@@ -65,6 +65,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("learn", "FILE [as NAME] [--twice]", "Read a text file once, ask it in any chat", "", "documents"),
     Command("refresh", "", "Read this path again and renew its states"),
     Command("recall", "", "How well the model still knows each message"),
+    Command("tune", "[FILE]", "A persona from examples, or from the replies kept in this chat"),
     Command("stats", "", "Model, tokens, speed and memory"),
     Command("paths", "", "Where the files are"),
     Command("theme", "[NAME]", "Choose the colours", "", "themes"),

@@ -25,6 +25,8 @@ class Followed:
     def __init__(self, name: str, job: Job[Any], then: Callable[[object], None] | None = None) -> None:
         self.name = name
         self.job = job
+        self.what = ""
+        """What it last said of itself."""
         self.done = 0
         self.total = 0
         self.error: ChatRWKVError | None = None
@@ -36,7 +38,7 @@ class Followed:
         """Take what has come; whether it is over."""
         for event in self.job.drain():
             if isinstance(event, Progress):
-                self.done, self.total = event.done, event.total
+                self.done, self.total, self.what = event.done, event.total, event.what
             elif isinstance(event, Done):
                 self._result, self._is_over = event.result, True
             elif isinstance(event, Failed):

@@ -39,7 +39,9 @@ def _work(app: ChatApp, session: ChatSession | None) -> tuple[str, int, int]:
     if app.model_load is not None:
         return f"loading {sanitise_name(app.model_load.name)}", app.model_load.done, app.model_load.total
     if app.side_task is not None:
-        return app.side_task.name, app.side_task.done, app.side_task.total
+        task = app.side_task
+        words = task.what if task.what.startswith(task.name) else task.name  # `tuning: loss 1.234 …`
+        return words, task.done, task.total
     for reply in session.replies if session else ():
         done, total = reply.view.prefill
         if done < total:

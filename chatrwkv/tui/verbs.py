@@ -19,6 +19,7 @@ from chatrwkv.tui.verbs_files import FILE_VERBS, file_choices
 from chatrwkv.tui.verbs_states import STATE_VERBS, state_choices
 from chatrwkv.tui.verbs_tokens import TOKEN_VERBS
 from chatrwkv.tui.verbs_tree import TREE_VERBS, number_in, open_session
+from chatrwkv.tui.verbs_tune import TUNE_VERBS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -274,6 +275,7 @@ VERBS: Mapping[str, Verb] = {
     "continue": go_on, "edit": edit, "rewrite": rewrite, "copy": copy, "prompt": prompt,
     "system": system, "think": think, "set": set_, "preset": preset, "seed": seed, "stats": stats,
     "theme": theme, "help": help_, "quit": quit_, **TOKEN_VERBS, **FILE_VERBS, **STATE_VERBS, **TREE_VERBS,
+    **TUNE_VERBS,
 }  # fmt: skip
 
 

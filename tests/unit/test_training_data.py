@@ -150,7 +150,10 @@ def test_shares_of_a_mix_are_kept_by_tokens(vocabulary):
             yield document
 
     _, given = data.mix(
-        {"a": endless(short), "b": endless(long)}, {"a": 0.75, "b": 0.25}, 20000, random.Random(1)
+        {"a": endless(short), "b": endless(long)},
+        {"a": 0.75, "b": 0.25},
+        20000,
+        data.Packer(random.Random(1)),
     )
     assert given["a"] / sum(given.values()) == pytest.approx(0.75, abs=0.02)
 

@@ -1,4 +1,4 @@
-"""The published initialisations of v2 to v6, against the closed forms, and that each is recognised."""
+"""The published initialisations of v1 to v6, against the closed forms, and that each is recognised."""
 
 import math
 
@@ -7,11 +7,13 @@ import torch
 
 from chatrwkv.engine import Generation, detect
 from training.init import Shape
+from training.init_first import decay_curves, initial_v1, mlp_width
 from training.init_matrices import ffn_width, initial_v5, initial_v6
 from training.init_vectors import initial_v2, initial_v3, initial_v4
 
-SHAPE = Shape(n_layer=4, n_embd=128, n_vocab=256)
+SHAPE = Shape(n_layer=4, n_embd=128, n_vocab=256, head_size=32, n_context=64)
 MAKERS = {
+    Generation.V1: initial_v1,
     Generation.V2: initial_v2,
     Generation.V3: initial_v3,
     Generation.V4: initial_v4,
@@ -25,6 +27,36 @@ def test_fresh_weights_are_recognised_as_their_generation(generation):
     """A wrong name or shape would make the loader see another generation."""
     weights = MAKERS[generation](SHAPE, seed=1)
     assert detect({name: tuple(t.shape) for name, t in weights.items()}).generation is generation
+
+
+def test_v1_curves_run_from_sharp_to_flat():
+    """Four heads, 64 tokens: s = 64^(-1/3) = 1/4, 1/16, 1/64, and 0 for the last."""
+    curves = decay_curves(SHAPE)
+    assert curves.shape == (4, 64)
+    assert torch.equal(curves[:, -1], torch.ones(4))
+    assert curves[:, -5].tolist() == pytest.approx([math.exp(-4 * s) for s in (1 / 4, 1 / 16, 1 / 64, 0)])
+    weights = initial_v1(SHAPE, seed=1)
+    for name in ("time_alpha", "time_beta", "time_gamma"):
+        assert torch.equal(
+            weights[f"blocks.0.attn.{name}"], torch.ones_like(weights[f"blocks.0.attn.{name}"])
+        )
+    assert torch.equal(weights["time_out"], torch.ones(1, 64, 1))
+
+
+def test_v1_zeros_biases_and_gains():
+    """Attention and the mlp's gate and output start at zero; every Linear but the head has a bias of zero."""
+    weights = initial_v1(SHAPE, seed=1)
+    for name in ("attn.key", "attn.receptance", "attn.output", "mlp.receptance", "mlp.weight"):
+        assert not weights[f"blocks.1.{name}.weight"].any()
+    assert not any(t.any() for name, t in weights.items() if name.endswith(".bias"))
+    assert "head.bias" not in weights
+    assert mlp_width(SHAPE) == 320
+    wide, square = (torch.linalg.svdvals(weights[f"blocks.1.{n}.weight"]) for n in ("mlp.key", "attn.value"))
+    assert torch.allclose(wide, torch.full_like(wide, math.sqrt(320 / 128)), atol=1e-4)
+    assert torch.allclose(square, torch.ones_like(square), atol=1e-4)
+    embedding, head = (torch.linalg.svdvals(weights[f"{n}.weight"]) for n in ("tok_emb", "head"))
+    assert torch.allclose(embedding, torch.full_like(embedding, 0.4 * 16), atol=1e-3)
+    assert torch.allclose(head, torch.full_like(head, 0.4 * math.sqrt(2)), atol=1e-4)
 
 
 def test_v4_mixes_decay_and_bonus():
@@ -100,3 +132,9 @@ def test_too_few_layers_are_refused(maker, n_layer):
     """The formulas would divide by zero."""
     with pytest.raises(ValueError, match="at least"):
         maker(Shape(n_layer=n_layer, n_embd=64, n_vocab=64), seed=1)
+
+
+def test_one_head_of_v1_is_refused():
+    """s would divide by zero."""
+    with pytest.raises(ValueError, match="at least 2"):
+        initial_v1(Shape(n_layer=2, n_embd=64, n_vocab=64), seed=1)

@@ -14,6 +14,7 @@ _chatrwkv() {
                 'prompts:list, show and check prompt templates'
                 'eval:measure how well a model predicts a text, last words or multiple choice'
                 'bench:measure how fast a model runs here, against what the machine could do'
+                'tune:train a persona from a few examples, a state, not the weights'
                 'config:show the settings and where each comes from'
                 'paths:say where files live'
                 'doctor:check that this installation works'
@@ -28,6 +29,7 @@ _chatrwkv() {
                 prompts) _chatrwkv_prompts ;;
                 eval) _chatrwkv_eval ;;
                 bench) _chatrwkv_bench ;;
+                tune) _chatrwkv_tune ;;
                 config) _chatrwkv_config ;;
                 paths) _chatrwkv_paths ;;
                 doctor) _chatrwkv_doctor ;;
@@ -212,6 +214,10 @@ _chatrwkv_eval() {
 
 _chatrwkv_bench() {
     _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '(-m --model)'{-m,--model}'[name or path of the model]:model:_files' '--shape[a random RWKV-7 of this shape instead, deleted afterwards]:0.1b|0.4b|1.5b:(0.1b 0.4b 1.5b)' '--threads[on the CPU; all physical cores unless given]:n:' '--rounds[medians of N rounds (5)]:n:' '--device[auto, cpu, cuda, cuda,N or mps]:device:' '--dtype[precision of the weights]:auto|fp32|bf16|fp16|int8|int4:(auto fp32 bf16 fp16 int8 int4)' '--gpu-layers[this many layers on the GPU, the rest on the CPU]:n:' '--strategy[which layers go where, such as "cuda fp16 *10 -> cpu fp32"]:text:' '--json[print one JSON object]' '--config[read this settings file instead of your own]:file:_files'
+}
+
+_chatrwkv_tune() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '(-o --output)'{-o,--output}'[the state, such as persona.pth]:file:_files' '(-m --model)'{-m,--model}'[name or path of the model]:model:_files' '(-p --prompt)'{-p,--prompt}'[template that turns are written in]:name:' '--held-out[examples that only measure, instead of a fifth]:file:_files' '--repeats[how often each is seen (4)]:n:' '--lr[first learning rate (1)]:x:' '--lr-final[last learning rate (0.01)]:x:' '--seed[order of the examples (1)]:n:' '--device[auto, cpu, cuda, cuda,N or mps]:device:' '--dtype[precision of the weights]:auto|fp32|bf16|fp16|int8|int4:(auto fp32 bf16 fp16 int8 int4)' '--gpu-layers[this many layers on the GPU, the rest on the CPU]:n:' '--strategy[which layers go where, such as "cuda fp16 *10 -> cpu fp32"]:text:' '--json[print one JSON object]' '--config[read this settings file instead of your own]:file:_files' '*:data:'
 }
 
 _chatrwkv_config() {

@@ -1,0 +1,69 @@
+"""/tune in the app: the screen stays alive, esc keeps the best, kept replies are lessons."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, cast
+
+from chatrwkv import paths
+from chatrwkv.engine import load_model, progress_file
+from tests.tui.driver import running
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.fakes import fake_loader
+
+SPROUT = paths.bundled_models() / "sprout"
+REAL = cast("fake_loader", load_model)
+
+
+def examples(folder: Path, n: int) -> Path:
+    path = folder / "style.jsonl"
+    rows = [{"turns": [["user", f"Hello {i}"], ["assistant", "Arr, matey!"]]} for i in range(n)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+async def test_a_file_of_examples_becomes_a_persona(tmp_path: Path):
+    """The losses stand in the title line while it learns; then the file is named."""
+    async with running(tmp_path, loader=REAL, model_path=str(SPROUT)) as app:
+        await app.type(f"/tune {examples(tmp_path, 12)}")
+        await app.press("enter")
+        await app.sees("tuning: loss")
+        await app.sees("/state load style.pth")
+        assert (tmp_path / "saved" / "style.pth").is_file()
+
+
+async def test_the_replies_kept_in_a_chat_are_lessons(tmp_path: Path):
+    async with running(tmp_path, loader=REAL, model_path=str(SPROUT)) as app:
+        await app.send("Hello")
+        await app.type("/tune")
+        await app.press("enter")
+        await app.sees("/state load Hello.pth")
+
+
+async def test_escape_keeps_the_best_and_the_same_command_goes_on(tmp_path: Path):
+    async with running(tmp_path, loader=REAL, model_path=str(SPROUT)) as app:
+        line = f"/tune {examples(tmp_path, 40)}"
+        await app.type(line)
+        await app.press("enter")
+        await app.sees("tuning: loss")
+        await app.press("escape")
+        await app.sees("/tune goes on")
+        file = tmp_path / "saved" / "style.pth"
+        assert file.is_file()
+        assert progress_file(file).is_file()
+        await app.type(line)
+        await app.press("enter")
+        await app.sees("tuning: loss")
+        await app.press("escape")
+        await app.sees("/tune goes on")
+        assert [p.name for p in (tmp_path / "saved").glob("*.pth")] == ["style.pth"]
+
+
+async def test_a_chat_without_replies_has_nothing_to_teach(tmp_path: Path):
+    async with running(tmp_path) as app:
+        await app.type("/tune")
+        await app.press("enter")
+        await app.sees("no whole reply")
