@@ -8,8 +8,6 @@ from functools import cached_property
 from importlib import resources
 from pathlib import Path
 
-import platformdirs
-
 from chatrwkv.errors import StoreFull
 
 _APP = "chatrwkv"
@@ -31,6 +29,8 @@ class Paths:
         if override:
             root = Path(override).expanduser().absolute()
             return cls(root / "config", root, root / "state", root / "cache")
+        import platformdirs  # with the override, a machine that only measures need not have it
+
         dirs = platformdirs.PlatformDirs(_APP, appauthor=False)
         return cls(
             Path(dirs.user_config_dir),

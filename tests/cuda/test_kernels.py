@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -219,20 +220,32 @@ def test_importing_the_models_loads_no_kernels():
     assert loaded(program) == "[]"
 
 
+BARE = (
+    "import sys\n"
+    "for name in ('textual', 'rich', 'platformdirs', 'huggingface_hub', 'hypothesis'): sys.modules[name] = None\n"
+)
+
+
 def test_kernels_and_operators_need_no_interface():
     """On a machine with a GPU there may be torch, numpy, ninja and pytest alone."""
-    program = (
-        "import sys\n"
-        "for name in ('textual', 'rich', 'platformdirs', 'huggingface_hub', 'hypothesis'): sys.modules[name] = None\n"
-        "import chatrwkv.engine.cuda_ops, chatrwkv.engine.model, tests.checkpoints, tests.cuda.shim\n"
-        "print('fine')"
-    )
-    assert loaded(program) == "fine"
+    program = "import chatrwkv.engine.cuda_ops, chatrwkv.engine.model, tests.checkpoints, tests.cuda.shim\n"
+    assert loaded(f"{BARE}{program}print('fine')") == "fine"
 
 
-def loaded(program):
+def test_the_benchmark_needs_no_interface(tmp_path):
+    """It comes as far as asking torch for the GPU."""
+    program = "from chatrwkv.cli import main\nprint(main(['bench', '--device', 'cuda:99', '--rounds', '1']))"
+    assert loaded(BARE + program, CHATRWKV_DATA_DIR=str(tmp_path)) == "2"
+
+
+def loaded(program, **environ):
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, **environ},
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
