@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,7 @@ def _node_to_dict(node: Node) -> dict[str, Any]:
         "name": node.name,
         "meta": meta_to_dict(node.meta) if node.meta else None,
         "tokens": {name: list(ids) for name, ids in sorted(node.tokens.items())},
+        **({"base": node.base} if node.base else {}),
         **({"record": record_to_dict(node.record)} if node.record else {}),
     }
 
@@ -96,8 +98,15 @@ def _node_from_dict(values: Mapping[str, Any]) -> Node:
         created=float(values["created"]),
         tokens=MappingProxyType({str(k): _ids(v) for k, v in values["tokens"].items()}),
         name=str(values["name"]),
+        base=_chain(values.get("base", "")),
         record=record_from_dict(values["record"]) if values.get("record") else None,
     )
+
+
+def _chain(value: object) -> str:
+    if value and not (isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)):
+        raise ValueError("a state that cannot be")
+    return str(value)
 
 
 def _ids(values: list[Any]) -> tuple[int, ...]:

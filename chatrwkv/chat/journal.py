@@ -67,9 +67,9 @@ def insert_nodes(connection: sqlite3.Connection, chat_id: str, nodes: Iterable[N
     for node in nodes:
         columns = node_columns(node)
         connection.execute(
-            "INSERT INTO nodes (id, chat, parent, role, created, text, status, meta, name)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (node.id, chat_id, node.parent, node.role.value, node.created, *columns.values()),
+            "INSERT INTO nodes (id, chat, parent, role, created, base, text, status, meta, name)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (node.id, chat_id, node.parent, node.role.value, node.created, node.base, *columns.values()),
         )
         put_tokens(connection, node.id, node.tokens)
         if node.record is not None:

@@ -116,10 +116,16 @@ def m003_token_records(connection: sqlite3.Connection) -> None:
     )
 
 
+def m004_base(connection: sqlite3.Connection) -> None:
+    """The state that a chat begins with, by its chain; empty is the blank one."""
+    connection.execute("ALTER TABLE nodes ADD COLUMN base TEXT NOT NULL DEFAULT ''")
+
+
 MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
     m001_chats,
     m002_search,
     m003_token_records,
+    m004_base,
 )
 
 

@@ -69,6 +69,8 @@ class Segment:
     """Ids fed before, by dialect."""
     is_start: bool = False
     """Whether other chats may begin with the same: a system text, a document."""
+    base: str = ""
+    """Of the first: the chain of the state that all of it is read on top of; empty is the blank state."""
 
     def dialect(self, tokenizer_id: str) -> str:
         """Under which name the ids of exactly this text are kept."""
@@ -131,9 +133,14 @@ class Plan:
         """How many ids are known for this tokenizer."""
         return sum(len(part.known.get(part.dialect(tokenizer_id), ())) for part in self.segments)
 
+    @property
+    def base(self) -> str:
+        """The chain of the state that all of it is read on top of; empty is the blank state."""
+        return self.segments[0].base
+
     def known_chain(self, tokenizer_id: str) -> str | None:
         """The chain over the ids that were fed; None where some are not known for this rendering."""
-        chain = EMPTY_CHAIN
+        chain = self.base or EMPTY_CHAIN
         for part in self.segments:
             ids = part.known.get(part.dialect(tokenizer_id))
             if ids is None:
@@ -152,11 +159,11 @@ class Plan:
         tokenizer, fingerprint = loaded.tokenizer, loaded.model.spec.fingerprint
         ids: list[int] = []
         # After each segment, and after each prefix: the places where snapshots are put.
-        borders: list[Border] = []
+        borders = [Border(0, self.base, self.segments[0].node_id)] if self.base else []
         owner: NodeId | None = None
         encoded: dict[NodeId, dict[str, Ids]] = {}
         marks: dict[int, NodeId] = {}
-        chain, last = EMPTY_CHAIN, tuple[int, ...]()
+        chain, last = self.base or EMPTY_CHAIN, tuple[int, ...]()
         for segment in self.segments:
             last, n_prefix = segment.ids(tokenizer)
             if n_prefix and n_prefix < len(last):
@@ -177,7 +184,9 @@ class Plan:
             chain, ids = extend(EMPTY_CHAIN, rest), [0]
         wanted = tuple(at - n_read for at in marks if at > n_read)
         return Reading(
-            prompt=Prompt(snapshot, rest, wanted, self._beside(tokenizer, negative, last), ids[-1]),
+            prompt=Prompt(
+                snapshot, rest, wanted, self._beside(tokenizer, negative, last), ids[-1] if ids else 0
+            ),
             chain=chain,
             n_tokens=len(ids),
             last=self.segments[-1],
@@ -200,12 +209,18 @@ class Plan:
 def _deepest(borders: Sequence[Border], loaded: LoadedModel, minds: Minds) -> tuple[Snapshot | None, int]:
     fingerprint = loaded.model.spec.fingerprint
     for n_read, chain, _ in reversed(borders):
-        if not n_read or (snapshot := minds.get(fingerprint, chain)) is None:
+        if chain == EMPTY_CHAIN or (snapshot := minds.get(fingerprint, chain)) is None:
             continue
         try:
             return loaded.adopt(snapshot), n_read
         except StateMismatch as error:
             minds.discard(fingerprint, chain, error)
+    if borders[0].n_tokens == 0 and borders[0].chain != EMPTY_CHAIN:
+        # Going on as if nothing had been read would be another chat.
+        raise StateMismatch(
+            f"This chat goes on from a state that is not here for {loaded.name}.",
+            hint="Load the model it was for, or load the state's file once more.",
+        )
     return None, 0
 
 
@@ -270,6 +285,9 @@ def reply_dialect(node: Node, template: PromptTemplate, tokenizer_id: str) -> st
 
 
 def _root_segment(root: Node, template: PromptTemplate) -> Segment:
+    if root.base:  # it stands for the opening, too
+        system = template.system_segment(root.text)
+        return Segment(root.id, system, known=root.tokens, is_start=True, base=root.base)
     text = template.opening() + template.system_segment(root.text)
     return Segment(root.id, text, start_ids=template.start_ids, known=root.tokens, is_start=True)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from chatrwkv.chat.document import from_document, to_document
 from chatrwkv.chat.plan import reading_on
 from chatrwkv.chat.rows import dump
+from chatrwkv.chat.tree import Conversation
 from chatrwkv.engine import load_state, peek_state, save_state
 from chatrwkv.errors import GenerationError, StateCorrupt, StateMismatch, StoreError
 from chatrwkv.paths import private_dir
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from chatrwkv.chat.plan import Minds, Plan, Reading
-    from chatrwkv.chat.tree import Conversation
     from chatrwkv.engine import LoadedModel, ModelInfo, Snapshot, StateInfo
 
 _CONVERSATION = "conversation"
@@ -94,12 +94,14 @@ def _with_read_ids(conversation: Conversation, reading: Reading) -> Conversation
 def load_portable(path: Path, model: ModelInfo | None) -> tuple[Conversation, Snapshot]:
     """The conversation in a state file, and its snapshot with every byte checked.
 
+    A state without a conversation, such as an imported one, is what a new conversation begins with.
+
     Args:
         path: the file.
         model: what is loaded; None accepts any file.
 
     Raises:
-        StateCorrupt: the file is damaged, or holds no conversation.
+        StateCorrupt: the file is damaged.
         StateMismatch: it belongs to another model; both are named.
         StateVersion: a newer program wrote it.
     """
@@ -110,9 +112,29 @@ def load_portable(path: Path, model: ModelInfo | None) -> tuple[Conversation, Sn
             f" but {model.name} is loaded.",
             hint=f"Load {about.model or 'that model'}, then open the file again.",
         )
-    conversation = conversation_in(about)
+    told = conversation_in(about) if _CONVERSATION in about.metadata else None
     snapshot, _ = load_state(path)
-    return conversation, snapshot
+    if told is not None:
+        return told, snapshot
+    # Tokens are counted from where the chat begins.
+    snapshot = replace(snapshot, n_tokens=0)
+    return begun_with(snapshot, about.metadata.get("title", "") or path.stem), snapshot
+
+
+def importing(path: Path) -> Callable[..., Snapshot]:
+    """A task for the engine thread that reads another program's state for the model that is loaded."""
+
+    def task(loaded: LoadedModel, *_: object) -> Snapshot:
+        from chatrwkv.engine import import_state  # it needs torch, which is there by now
+
+        return import_state(path, loaded.model.spec)
+
+    return task
+
+
+def begun_with(snapshot: Snapshot, title: str) -> Conversation:
+    """A chat on top of a state of which nobody knows what it has read."""
+    return Conversation.start(title, base=snapshot.chain)
 
 
 def conversation_in(about: StateInfo) -> Conversation:

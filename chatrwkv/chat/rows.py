@@ -115,6 +115,7 @@ def node_from_row(row: sqlite3.Row, tokens: Mapping[str, tuple[int, ...]]) -> No
             created=row["created"],
             tokens=MappingProxyType(dict(tokens)),
             name=row["name"],
+            base=row["base"],
         )
     except (ValueError, TypeError, KeyError) as error:
         raise StoreCorrupt(

@@ -31,6 +31,18 @@ _TOP_MOVED = 10
 CLOSE_KL = 1e-3
 
 
+class OnlyBase(NothingKept):
+    """No snapshot is known but the one that the path begins with, to which no text leads."""
+
+    def __init__(self, plan: Plan, minds: Minds) -> None:
+        self._base = plan.base
+        self._minds = minds
+
+    def get(self, fingerprint: str, chain: str, /) -> Snapshot | None:
+        """That one."""
+        return self._minds.get(fingerprint, chain) if chain == self._base else None
+
+
 @dataclass(frozen=True, slots=True)
 class MindAt:
     """Where the state after a message is, and what it would cost to make it again."""
@@ -105,7 +117,7 @@ def verify(
     ) -> Generator[None, None, Verified]:
         from chatrwkv.engine import distance
 
-        fresh = plan.read(loaded, NothingKept())
+        fresh = plan.read(loaded, OnlyBase(plan, minds))
         kept = minds.get(fresh.fingerprint, fresh.chain)
         if kept is None:
             return Verified(fresh.n_tokens, None)
@@ -129,8 +141,9 @@ def refresh(
     def task(
         loaded: LoadedModel, cancelled: Cancelled, progress: Progress
     ) -> Generator[None, None, Refreshed]:
-        fresh = plan.read(loaded, NothingKept())
-        kept = [border for border in fresh.borders if vault.has(fresh.fingerprint, border.chain)]
+        fresh = plan.read(loaded, OnlyBase(plan, vault))
+        borders = [border for border in fresh.borders if border.n_tokens]
+        kept = [border for border in borders if vault.has(fresh.fingerprint, border.chain)]
         owners = {border.n_tokens: border.node_id for border in (*kept, fresh.borders[-1])}
         fresh = replace(fresh, prompt=replace(fresh.prompt, marks=tuple(sorted(owners))))
         states = yield from _read(fresh, loaded, cancelled, progress)
@@ -159,7 +172,7 @@ def compare(
         a = yield from _mind(first, loaded, minds, cancelled, progress)
         b = yield from _mind(second, loaded, minds, cancelled, progress)
         found = difference(a, b)
-        between = _between(a, second, loaded) if isinstance(second, Plan) else ()
+        between = _between(a, second, loaded, minds) if isinstance(second, Plan) else ()
         if not between:
             return Compared(found, ())
         moved = yield from moved_by(loaded, a, between, cancelled, progress)
@@ -198,9 +211,9 @@ def recall(
     return task
 
 
-def _between(start: Snapshot, plan: Plan, loaded: LoadedModel) -> tuple[int, ...]:
+def _between(start: Snapshot, plan: Plan, loaded: LoadedModel, minds: Minds) -> tuple[int, ...]:
     """The ids that lead from `start` to the end of `plan`; () where they do not meet."""
-    whole = plan.read(loaded, NothingKept())
+    whole = plan.read(loaded, OnlyBase(plan, minds))
     for n_tokens, chain, _ in whole.borders:
         if chain == start.chain:
             return whole.prompt.token_ids[n_tokens:]

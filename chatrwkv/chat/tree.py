@@ -86,6 +86,8 @@ class Node:
     """Dialect (tokenizer and template) to the ids that were fed for this node."""
     name: str = ""
     """A bookmark; empty is none."""
+    base: str = ""
+    """Of a root: the chain of the state that the chat begins with; empty is the blank state."""
     record: TokenRecord | None = None
     """What was likely at each token; also None where it was not asked for (`Store.record` has it)."""
 
@@ -121,9 +123,9 @@ class Conversation:
     """None is the template's defaults."""
 
     @classmethod
-    def start(cls, title: str = "", system: str = "", **settings: Any) -> Conversation:
-        """A new chat with nothing but its root."""
-        root = new_node(None, Role.SYSTEM, system)
+    def start(cls, title: str = "", system: str = "", *, base: str = "", **settings: Any) -> Conversation:
+        """A new chat with nothing but its root, on top of the blank state or of the one with the chain `base`."""
+        root = new_node(None, Role.SYSTEM, system, base=base)
         return cls.build(new_id(), title, [root], head=root.id, **settings)
 
     @classmethod

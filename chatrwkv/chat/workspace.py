@@ -10,9 +10,10 @@ from chatrwkv import paths as places
 from chatrwkv.chat.backup import label_by_hand
 from chatrwkv.chat.catalog import Catalog, ModelEntry, StateEntry
 from chatrwkv.chat.document import with_new_ids
+from chatrwkv.chat.history import PromptHistory
 from chatrwkv.chat.learning import free_state_path, learning, read_document
 from chatrwkv.chat.locks import ChatLocks
-from chatrwkv.chat.portable import load_portable
+from chatrwkv.chat.portable import begun_with, importing, load_portable
 from chatrwkv.chat.session import ChatSession
 from chatrwkv.chat.store import Store
 from chatrwkv.chat.surroundings import Surroundings
@@ -28,13 +29,11 @@ if TYPE_CHECKING:
     from chatrwkv.chat.search import Hit
     from chatrwkv.chat.template import PromptTemplate, Templates
     from chatrwkv.config import Settings
-    from chatrwkv.engine import EngineThread, Job, ModelInfo
+    from chatrwkv.engine import EngineThread, Job, ModelInfo, Snapshot
     from chatrwkv.paths import Paths
 
 _log = logging.getLogger(__name__)
 
-_HISTORY = "prompt_history"
-_HISTORY_LINES = 500
 _LAST_MODEL = "last_model"
 _PINNED = "pinned_states"
 
@@ -65,7 +64,7 @@ class Workspace:
         )
         self._vault.pin_keys(str(key) for key in store.setting(_PINNED, []))
         self._sessions: dict[ChatId, ChatSession] = {}
-        self._history: list[str] | None = None
+        self._history = PromptHistory(store)
         self._is_closed = False
         self._loading: tuple[ModelEntry, Job[ModelInfo]] | None = None
         self._around = Surroundings(
@@ -274,12 +273,24 @@ class Workspace:
         Raises:
             StateError: the file is damaged, or belongs to another model than the one that is loaded.
         """
-        conversation, snapshot = load_portable(Path(path), self.model)
+        return self._begin(*load_portable(Path(path), self.model))
+
+    def import_state(self, path: Path) -> Job[Snapshot]:
+        """Read another program's state for the model that is loaded; `begin_with` makes a chat of it."""
+        return self.engine.call(importing(path))
+
+    def begin_with(self, snapshot: Snapshot, title: str) -> ChatSession:
+        """A new chat on top of a state of which nobody knows what it has read."""
+        return self._begin(begun_with(snapshot, title), snapshot)
+
+    def _begin(self, conversation: Conversation, snapshot: Snapshot) -> ChatSession:
         session = self.import_chat(conversation)
+        if conversation.nodes[conversation.root].base == snapshot.chain:
+            self.pin_state(snapshot.fingerprint, snapshot.chain, is_pinned=True)  # no text leads to it
         chain = session.plan().known_chain(self.model.tokenizer_id) if self.model else None
         if chain not in (None, snapshot.chain):
             self._vault.notice(
-                f"The state in {Path(path).name} does not follow from its text and is not used; the text is read."
+                f"The state saved for {session.title!r} does not follow from its text and is not used; the text is read."
             )
             return session
         saved_at = session.head  # now: the file is written later, when the head may have moved on
@@ -352,15 +363,11 @@ class Workspace:
 
     def history(self) -> list[str]:
         """Prompts sent, the oldest first."""
-        if self._history is None:
-            self._history = [str(line) for line in self._store.setting(_HISTORY, [])]
-        return list(self._history)
+        return self._history.lines()
 
     def add_history(self, text: str) -> None:
         """Remember a prompt."""
-        lines = [line for line in self.history() if line != text]
-        self._history = [*lines, text][-_HISTORY_LINES:]
-        self._store.set_setting(_HISTORY, self._history)
+        self._history.add(text)
 
     @property
     def problem(self) -> StoreError | None:

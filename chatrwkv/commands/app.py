@@ -55,7 +55,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "-c", "--continue", dest="continue_last", action="store_true", help="go on with the last chat"
     )
     which.add_argument("--chat", metavar="ID", help="open this chat (`chatrwkv chats list` shows the ids)")
-    which.add_argument("--state", metavar="FILE", help="start a chat from a saved state")
+    which.add_argument(
+        "--state", metavar="FILE", help="start a chat from a saved state, or from one of another program"
+    )
     parser.add_argument("--prompt", metavar="NAME", help="prompt template (`chatrwkv prompts list`)")
     parser.add_argument("--config", metavar="FILE", help="read this settings file instead of your own")
     parser.add_argument("--offline", action="store_true", help="never use the network")
@@ -91,9 +93,9 @@ def app_options(args: argparse.Namespace) -> AppOptions:
         _check_template(args.prompt)
     state = Path(args.state).expanduser().absolute() if args.state else None
     if state:
-        from chatrwkv.engine import peek_state
+        from chatrwkv.commands.states import check_state
 
-        peek_state(state)
+        check_state(state)
     if settings.offline:
         from chatrwkv.commands.settings import go_offline
 

@@ -67,7 +67,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(flag, dest=name, action="store_const", const=True, help=text)
         else:
             parser.add_argument(flag, dest=name, type=kind, metavar=_METAVARS[kind], help=text)
-    parser.add_argument("--load-state", metavar="FILE", help="go on from a saved state")
+    parser.add_argument(
+        "--load-state", metavar="FILE", help="go on from a saved state, or from one of another program"
+    )
     parser.add_argument(
         "--save-state", metavar="FILE", help="save the state after the reply; replaces the file"
     )
@@ -135,7 +137,7 @@ def run(args: argparse.Namespace) -> int:
     from chatrwkv.commands.turn import Turn, begun
 
     with engine_with_model(task.settings) as (engine, info):
-        conversation, snapshot = begun(args.system, task.state, info)
+        conversation, snapshot = begun(args.system, task.state, engine, info)
         template = task.template_for(info, conversation.template)
         mode = task.thinking(template, conversation.thinking)
         params = _sampling(args, task.settings, template.sampling)
@@ -150,7 +152,7 @@ def run(args: argparse.Namespace) -> int:
 def _checked(args: argparse.Namespace) -> _Task:
     from chatrwkv.chat.template import load_template, load_templates
     from chatrwkv.commands.settings import settings_of
-    from chatrwkv.engine import peek_state
+    from chatrwkv.commands.states import check_state
     from chatrwkv.paths import Paths, bundled_prompts
 
     flags = {"model.default": args.model, **placement_flags(args)}
@@ -165,7 +167,7 @@ def _checked(args: argparse.Namespace) -> _Task:
         raise BadValue("A state that is loaded has its system text behind it.", hint="Leave -s out.")
     state = Path(args.load_state) if args.load_state else None
     if state:
-        peek_state(state)  # a file that is none is told before the model is loaded
+        check_state(state)  # a file that is none is told before the model is loaded
     templates = load_templates([bundled_prompts(), Paths.default().user_prompts])
     name = args.template or settings.chat.template
     template = None

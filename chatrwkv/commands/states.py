@@ -136,6 +136,18 @@ def state_path(reference: str) -> Path:
     return named if named.exists() else path
 
 
+def check_state(path: Path) -> None:
+    """Whether it may be a state, as far as can be told without the model.
+
+    Raises:
+        StateError: it is none, or is damaged.
+    """
+    from chatrwkv.engine import is_own_state, peek_state
+
+    if is_own_state(path):
+        peek_state(path)
+
+
 def info(args: argparse.Namespace) -> int:
     """Print the header of one file."""
     from chatrwkv.engine import peek_state

@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from chatrwkv.chat.plan import dialect, plan_path
-from chatrwkv.chat.portable import load_portable, save_portable
+from chatrwkv.chat.portable import begun_with, importing, load_portable, save_portable
 from chatrwkv.chat.tree import Conversation, NodeStatus, ReplyMeta, Role, new_node
-from chatrwkv.engine import FinishReason, GenerateRequest
+from chatrwkv.engine import FinishReason, GenerateRequest, is_own_state
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,12 +137,17 @@ def _status(finished: Finished) -> NodeStatus:
     return NodeStatus.COMPLETE if is_whole else NodeStatus.STOPPED
 
 
-def begun(system: str, state: Path | None, info: ModelInfo) -> tuple[Conversation, Snapshot | None]:
-    """An empty conversation, or the one that a state file carries.
+def begun(
+    system: str, state: Path | None, engine: EngineThread, info: ModelInfo
+) -> tuple[Conversation, Snapshot | None]:
+    """An empty conversation, or what a state file leads to: its own one, or a new one on top of it.
 
     Raises:
         StateError: the file cannot be used with this model.
     """
     if state is None:
         return Conversation.start(system=system), None
-    return load_portable(state, info)
+    if is_own_state(state):
+        return load_portable(state, info)
+    snapshot = engine.call(importing(state)).result()
+    return begun_with(snapshot, state.stem), snapshot

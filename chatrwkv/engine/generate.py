@@ -273,6 +273,10 @@ def check_prompt(loaded: LoadedModel, prompt: Prompt) -> Prompt:
     """
     if prompt.snapshot is not None:
         loaded.adopt(prompt.snapshot)
+        if not prompt.token_ids and not prompt.snapshot.n_tokens:  # an imported state has no logits
+            raise GenerationError(
+                "A state alone does not say what comes next.", hint="Give it something to read first."
+            )
     elif not prompt.token_ids:
         raise GenerationError("There is nothing to read: the prompt is empty.", hint="Write something first.")
     check_ids(loaded, (*prompt.token_ids, *prompt.negative))

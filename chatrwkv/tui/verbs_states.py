@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from chatrwkv.chat import state_tools
-from chatrwkv.errors import BadValue, GenerationError
+from chatrwkv.engine import is_own_state
+from chatrwkv.errors import BadValue, ChatRWKVError, GenerationError
 from chatrwkv.text import format_bytes, safe_file_name, sanitise_name
 from chatrwkv.tui import state_pages
 from chatrwkv.tui.screens.choice import ChoiceDialog
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from chatrwkv.chat.session import ChatSession
-    from chatrwkv.engine import ModelInfo
+    from chatrwkv.engine import ModelInfo, Snapshot
     from chatrwkv.tui.screens.core import ChatCore
 
     Verb = Callable[[ChatCore, str], Awaitable[None]]
@@ -94,7 +95,11 @@ async def _load_state(screen: ChatCore, argument: str) -> None:
     name = argument or await _choose(screen)
     if not name:
         return
-    session = screen.workspace.load_state(_state_file(screen, as_path(name)))
+    path = _state_file(screen, as_path(name))
+    if not is_own_state(path):
+        _begin_with(screen, path)
+        return
+    session = screen.workspace.load_state(path)
     await screen.show_chat(session)
     screen.say("This chat goes on from the file; nothing has to be read again.")
 
@@ -107,6 +112,23 @@ async def _choose(screen: ChatCore) -> str | None:
     folder = screen.workspace.paths.saved_states
     path = await screen.app.ask_path(PathDialog("Load a state from", folder / "", must_exist=True))
     return str(path) if path else None
+
+
+def _begin_with(screen: ChatCore, path: Path) -> None:
+    """A chat on top of another program's state, once the engine has held it against the model."""
+
+    async def begin(snapshot: Snapshot) -> None:
+        try:
+            await screen.show_chat(screen.workspace.begin_with(snapshot, sanitise_name(path.stem)))
+        except ChatRWKVError as error:
+            screen.say_error(error)
+        else:
+            screen.say(f"This chat begins with the state in {path.name}; what it has read is not known.")
+
+    def imported(snapshot: object) -> None:
+        screen.run_worker(begin(cast("Snapshot", snapshot)), name="begin")
+
+    screen.app.follow_task("reading the state", screen.workspace.import_state(path), imported)
 
 
 async def _list_states(screen: ChatCore, _: str) -> None:

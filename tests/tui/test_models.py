@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from chatrwkv.engine import export_state
 from chatrwkv.errors import ModelFormatError
 from tests.fakes import FakeModel, Gate, ScriptedModel, fake_loader
 from tests.tui.driver import running
@@ -108,6 +109,25 @@ async def test_a_state_is_saved_and_opened_as_a_chat(tmp_path: Path):
         assert meta
         assert meta.stats
         assert meta.stats.prompt_tokens < 60
+
+
+async def test_a_state_of_another_program_begins_a_chat(tmp_path: Path):
+    """As `/state load FILE`; what does not fit is told and makes no chat."""
+    model = FakeModel()
+    export_state(tmp_path / "theirs.pth", model.blank(), model.spec.generation, "package")
+    (tmp_path / "cut.pth").write_bytes((tmp_path / "theirs.pth").read_bytes()[:-40])
+    async with running(tmp_path, loader=fake_loader(model)) as app:
+        before = app.session.id
+        await app.type(f"/state load {tmp_path / 'cut.pth'}")
+        await app.press("enter")
+        await app.until(lambda: app.screen.notice.has_class("-problem"))
+        assert app.session.id == before
+        await app.type(f"/state load {tmp_path / 'theirs.pth'}")
+        await app.press("enter")
+        await app.until(lambda: app.session.id != before)
+        assert app.session.title == "theirs"
+        await app.send("hello")
+        assert app.answers()[0] == "hello"
 
 
 async def test_the_save_dialog_proposes_a_free_name(tmp_path: Path):

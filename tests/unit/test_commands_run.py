@@ -299,6 +299,38 @@ def test_state_goes_on_where_it_was_saved(engine, tmp_path, capsys):
     assert first
 
 
+def test_a_state_of_another_program_is_gone_on_from(engine, tmp_path, capsys):
+    """And what is saved then is a state of ours, with the conversation on top of it."""
+    from chatrwkv.engine import export_state
+
+    own, theirs = tmp_path / "s.rwkvstate", str(tmp_path / "theirs.pth")
+    model = FakeModel()
+    asked = engine(model)
+    export_state(tmp_path / "theirs.pth", model.blank(), model.spec.generation, "package")
+    more = ["--seed", "1", "--max-tokens", "8"]
+    assert run(engine, "hi", *more, "--load-state", theirs, "--save-state", str(own), "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["stats"]["prompt_tokens"] == len("User: hi\n\nAssistant:")
+    assert len(asked) == 1
+    assert run(engine, "and?", *more, "--load-state", str(own)) == 0
+    (tmp_path / "theirs.pth").write_bytes(b"x" * 100)
+    capsys.readouterr()
+    assert run(engine, "hi", "--load-state", theirs) == 4
+    assert "is no state" in capsys.readouterr().err
+    assert run(engine, "-t", "free", "", "--load-state", theirs) == 4
+
+
+def test_a_foreign_state_alone_is_not_gone_on_from(engine, tmp_path, capsys):
+    """It does not say which token comes next, and nothing must be made up."""
+    from chatrwkv.engine import export_state
+
+    model = FakeModel()
+    engine(model)
+    export_state(tmp_path / "theirs.pth", model.blank(), model.spec.generation, "package")
+    assert run(engine, "-t", "free", "", "--load-state", str(tmp_path / "theirs.pth")) == 1
+    assert "does not say what comes next" in capsys.readouterr().err
+
+
 def test_state_of_another_model_exits_4_and_names_both(engine, tmp_path, capsys):
     path = str(tmp_path / "s.rwkvstate")
     engine(FakeModel("one"))
