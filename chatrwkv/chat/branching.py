@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from chatrwkv.chat.plan import Ids
     from chatrwkv.chat.record import TokenRecord
     from chatrwkv.chat.template import PromptTemplate
+    from chatrwkv.chat.tree import ReplyMeta
 
 
 def branch(
@@ -53,7 +54,17 @@ def branch(
         status=NodeStatus.STREAMING,
         tokens=tokens,
         name="",
-        meta=replace(node.meta, n_drawn=start if tokens else 0),
+        meta=_branched(node.meta, start if tokens else 0, len(forced)),
         record=record.covering(text),
     )
     return made, forced
+
+
+def _branched(meta: ReplyMeta, n_drawn: int, n_forced: int) -> ReplyMeta:
+    """How the sibling comes about: the last of its forced tokens is the one that was chosen."""
+    return replace(
+        meta,
+        n_drawn=n_drawn,
+        chosen=(*(place for place in meta.chosen if place < n_drawn), n_drawn + n_forced - 1),
+        resumed=tuple(place for place in meta.resumed if place <= n_drawn),
+    )

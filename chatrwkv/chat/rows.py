@@ -68,6 +68,8 @@ def meta_to_dict(meta: ReplyMeta) -> dict[str, Any]:
         "stats": {name: getattr(meta.stats, name) for name in _STATS} if meta.stats else None,
         "n_drawn": meta.n_drawn,
         "mu": meta.mu,
+        "chosen": list(meta.chosen),
+        "resumed": list(meta.resumed),
     }
 
 
@@ -85,6 +87,8 @@ def meta_from_dict(values: Mapping[str, Any]) -> ReplyMeta:
         stats=GenerationStats(**{k: v for k, v in stats.items() if k in _STATS}) if stats else None,
         n_drawn=int(values.get("n_drawn", 0)),
         mu=None if values.get("mu") is None else float(values["mu"]),
+        chosen=tuple(map(int, values.get("chosen") or ())),
+        resumed=tuple(map(int, values.get("resumed") or ())),
     )
 
 

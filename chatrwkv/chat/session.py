@@ -125,7 +125,10 @@ class ChatSession(SessionTree, SessionKeeper):
         params = replace(self.params, seed=node.meta.seed if node.meta else None)
         meta = self._blank_meta(template, mode, params)
         if node.meta:
-            meta = replace(meta, n_drawn=node.meta.n_drawn, mu=node.meta.mu)
+            meta = replace(meta, n_drawn=node.meta.n_drawn, mu=node.meta.mu, chosen=node.meta.chosen)
+            is_at_end = node.status is NodeStatus.COMPLETE and node.meta.n_drawn
+            ends = (node.meta.n_drawn,) if is_at_end else ()
+            meta = replace(meta, resumed=(*node.meta.resumed, *ends))
         going = replace(node, status=NodeStatus.STREAMING, meta=meta)
         self._changes.overlay(going)
         self._around.store.finish_node(going)
@@ -156,7 +159,9 @@ class ChatSession(SessionTree, SessionKeeper):
         assert made.meta is not None, "a reply says how it is made"
         params = replace(self.params, seed=made.meta.seed)
         meta = self._blank_meta(template, made.meta.thinking, params)
-        made = replace(made, created=time.time(), meta=replace(meta, n_drawn=made.meta.n_drawn))
+        old = made.meta
+        meta = replace(meta, n_drawn=old.n_drawn, chosen=old.chosen, resumed=old.resumed)
+        made = replace(made, created=time.time(), meta=meta)
         self._changes.add("branch at a token", [made], head=made.id)
         return self._start([made], template, before=made if made.text else None, forced=forced)[0]
 

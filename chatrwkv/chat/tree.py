@@ -69,6 +69,10 @@ class ReplyMeta:
     """How many ids at the end of the node's were drawn, over all runs; a continued reply counts on."""
     mu: float | None = None
     """Mirostat's bound after the last of them; a continued reply goes on with it, another begins anew."""
+    chosen: tuple[int, ...] = ()
+    """Which of the drawn ids, from 0, a person chose in place of a draw."""
+    resumed: tuple[int, ...] = ()
+    """After how many drawn ids the reply had come to its end and was told to go on."""
 
 
 @dataclass(frozen=True, slots=True)

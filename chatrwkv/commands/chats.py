@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chatrwkv.commands.output import Output, add_json, narrate, print_rows
+from chatrwkv.commands.output import Output, add_config, add_json, narrate, print_json, print_rows
 from chatrwkv.errors import StoreError
 from chatrwkv.paths import Paths, private_dir
+from chatrwkv.text import sanitise
 
 if TYPE_CHECKING:
     import argparse
@@ -49,6 +51,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     import_parser.add_argument("file", metavar="FILE", help="file of `chats export --format json`")
     rename_parser = action("rename", "give a chat another title", rename)
     rename_parser.add_argument("title", metavar="TITLE", help="the new title")
+    replay_parser = action("replay", "draw its replies again and print the first difference; exit 1", replay)
+    replay_parser.add_argument("-m", "--model", metavar="MODEL", help="the model that drew them")
+    add_config(replay_parser)
+    add_json(replay_parser)
     action("delete", "hide a chat; `chats restore` brings it back", delete)
     action("restore", "bring a deleted chat back", restore)
 
@@ -143,6 +149,19 @@ def import_(args: argparse.Namespace) -> int:
         store.create_chat(conversation).result()
     print(conversation.id)
     return 0
+
+
+def replay(args: argparse.Namespace) -> int:
+    """Draw every reply of a chat again; 1 when one came out otherwise."""
+    from chatrwkv.commands.replaying import replayed
+
+    found = replayed(args, _loaded(args))
+    if args.json:
+        print_json(asdict(found))
+    else:
+        for line in found.lines():
+            print(sanitise(line))
+    return 0 if found.difference is None else 1
 
 
 def rename(args: argparse.Namespace) -> int:

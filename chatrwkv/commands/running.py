@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chatrwkv.commands.output import narrate
 from chatrwkv.commands.placement import plan_lines
-from chatrwkv.engine import Done, EngineThread, Failed, Progress, prepare_native
+from chatrwkv.engine import EngineThread, Progress, prepare_native
 from chatrwkv.engine.plan import is_strategy
 from chatrwkv.paths import Paths
 from chatrwkv.text import cut, sanitise_name
@@ -38,24 +38,18 @@ def engine_with_model(settings: Settings) -> Iterator[tuple[EngineThread, ModelI
     engine.start()
     try:
         job = engine.load(entry.path, device=settings.model.device, dtype=settings.model.dtype)
-        yield engine, _loaded(job, entry.name)
+        yield engine, watched(job, f"loading {sanitise_name(entry.name)}")
     finally:
         engine.close()
 
 
-def _loaded(job: Job[ModelInfo], name: str) -> ModelInfo:
-    """Wait for the load, with the progress on a terminal."""
-    is_watched = sys.stderr.isatty()
-    shown = 0
+def watched(job: Job[Any], what: str) -> Any:
+    """Wait for a task, with its progress on a terminal."""
+    is_watched, shown = sys.stderr.isatty(), 0
     for event in job:
-        if isinstance(event, Failed):
-            _clear(shown)
-            raise event.error
-        if isinstance(event, Done):
-            break
         if is_watched and isinstance(event, Progress) and event.total:
-            line = cut(f"loading {sanitise_name(name)} {100 * event.done // event.total} %", 79)
-            sys.stderr.write("\r" + line)
+            line = cut(f"{what} {100 * event.done // event.total} %", 79)
+            sys.stderr.write("\r" + line.ljust(shown))
             sys.stderr.flush()
             shown = max(shown, len(line))
     _clear(shown)

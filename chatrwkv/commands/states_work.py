@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +10,14 @@ from chatrwkv.commands.output import add_config, add_json, narrate, print_json
 from chatrwkv.commands.settings import settings_of
 from chatrwkv.errors import StateMismatch
 from chatrwkv.paths import Paths, bundled_prompts
-from chatrwkv.text import cut, format_bytes
+from chatrwkv.text import format_bytes
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
     from chatrwkv.chat.template import Templates
-    from chatrwkv.engine import EngineThread, Job, StateDifference
+    from chatrwkv.engine import EngineThread, StateDifference
 
 
 def learn_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +45,7 @@ def learn(args: argparse.Namespace) -> int:
     """Read a document and print the path of its state."""
     from chatrwkv.chat.learning import free_state_path, learning, read_document
     from chatrwkv.chat.plan import NothingKept
-    from chatrwkv.commands.running import engine_with_model
+    from chatrwkv.commands.running import engine_with_model, watched
 
     document = read_document(Path(args.file).expanduser(), args.name)
     target = free_state_path(Paths.default().saved_states, document.name)
@@ -58,7 +57,7 @@ def learn(args: argparse.Namespace) -> int:
             f"reading {document.source}, {format_bytes(document.n_bytes)}{', twice' if args.twice else ''}"
         )
         task = learning(document, target, template, NothingKept(), twice=args.twice)
-        saved = _watched(engine.call(task), "reading")
+        saved = watched(engine.call(task), "reading")
     print(saved)
     return 0
 
@@ -106,12 +105,13 @@ def _reread(engine: EngineThread, templates: Templates, path: Path) -> str:
     from chatrwkv.chat.plan import plan_path
     from chatrwkv.chat.portable import load_portable
     from chatrwkv.chat.state_tools import verify
+    from chatrwkv.commands.running import watched
     from chatrwkv.commands.turn import OneMind
 
     conversation, snapshot = load_portable(path, engine.info)
     template = templates.get(conversation.template)
     plan = plan_path(conversation.path(), template, conversation.thinking, for_reply=False)
-    found: Any = _watched(engine.call(verify(plan, OneMind(snapshot))), "checking")
+    found: Any = watched(engine.call(verify(plan, OneMind(snapshot))), "checking")
     if found.distance is None:
         raise StateMismatch(
             f"{path.name} does not belong to the text in it.",
@@ -143,19 +143,3 @@ def _templates() -> Templates:
     from chatrwkv.chat.template import load_templates
 
     return load_templates([bundled_prompts(), Paths.default().user_prompts])
-
-
-def _watched(job: Job[Any], what: str) -> Any:
-    """Wait for a task, with its progress on a terminal."""
-    from chatrwkv.engine import Progress
-
-    is_watched, shown = sys.stderr.isatty(), 0
-    for event in job:
-        if is_watched and isinstance(event, Progress) and event.total:
-            line = cut(f"{what} {100 * event.done // event.total} %", 79)
-            sys.stderr.write("\r" + line.ljust(shown))
-            sys.stderr.flush()
-            shown = max(shown, len(line))
-    if shown:
-        sys.stderr.write("\r" + " " * shown + "\r")
-    return job.result()

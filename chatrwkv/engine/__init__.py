@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from chatrwkv.engine.statefile import StateInfo, is_own_state, load_state, peek_state, save_state
     from chatrwkv.engine.tasks.lessons import Lesson, Tuned, TuneRecipe, progress_file
     from chatrwkv.engine.tasks.read import read_ids
+    from chatrwkv.engine.tasks.redraw import redraw
     from chatrwkv.engine.tasks.score import log_likelihood
     from chatrwkv.engine.tasks.statemath import (
         Distance,
@@ -109,6 +110,7 @@ __all__ = [
     "progress_file",
     "read_ids",
     "read_spec",
+    "redraw",
     "save_state",
     "tune",
     "unpack_rows",
@@ -141,6 +143,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "statefile": ("StateInfo", "is_own_state", "load_state", "peek_state", "save_state"),
     "tasks.lessons": ("Lesson", "TuneRecipe", "Tuned", "progress_file"),
     "tasks.read": ("read_ids",),
+    "tasks.redraw": ("redraw",),
     "tasks.score": ("log_likelihood",),
     "tasks.statemath": (
         "Distance",

@@ -64,6 +64,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("state", "WORD [NAME]", "Save, open, compare and check states", "message.save", "state"),
     Command("learn", "FILE [as NAME] [--twice]", "Read a text file once, ask it in any chat", "", "documents"),
     Command("refresh", "", "Read this path again and renew its states"),
+    Command("replay", "", "Draw every reply again from its seed and say where one differs"),
     Command("recall", "", "How well the model still knows each message"),
     Command("tune", "[FILE]", "A persona from examples, or from the replies kept in this chat"),
     Command("stats", "", "Model, tokens, speed and memory"),

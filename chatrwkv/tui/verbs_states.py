@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from chatrwkv.chat import state_tools
+from chatrwkv.chat.replay import replaying
 from chatrwkv.engine import is_own_state
 from chatrwkv.errors import BadValue, ChatRWKVError, GenerationError
 from chatrwkv.text import format_bytes, safe_file_name, sanitise_name
@@ -18,6 +19,7 @@ from chatrwkv.tui.verbs_files import free_path, in_folder
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from chatrwkv.chat.replay import Replayed
     from chatrwkv.chat.session import ChatSession
     from chatrwkv.engine import ModelInfo, Snapshot
     from chatrwkv.tui.screens.core import ChatCore
@@ -261,6 +263,17 @@ def _set_pin(screen: ChatCore, *, is_pinned: bool) -> None:
     _follow(screen, "looking", state_tools.whereabouts(session.plan(screen.target), session.vault), found)
 
 
+async def replay(screen: ChatCore, _: str) -> None:
+    """Draw every reply of this chat again and say where the first difference is."""
+    session = _session(screen)
+
+    def found(result: Replayed) -> None:
+        screen.say(" ".join(result.lines()), is_problem=result.difference is not None, stays=True)
+
+    task = replaying(session.conversation, screen.workspace.templates, session.vault)
+    _follow(screen, "replaying", task, found)
+
+
 # -- documents ----------------------------------------------------------------------------------------------
 
 
@@ -307,7 +320,13 @@ _WORDS: Mapping[str, tuple[Verb, str]] = {
 }
 _NAMING = ("load", "info", "diff", "drop")
 
-STATE_VERBS: Mapping[str, Verb] = {"state": state, "refresh": refresh, "recall": recall, "learn": learn}
+STATE_VERBS: Mapping[str, Verb] = {
+    "state": state,
+    "refresh": refresh,
+    "recall": recall,
+    "replay": replay,
+    "learn": learn,
+}
 
 
 def state_choices(screen: ChatCore, kind: str) -> Sequence[tuple[str, str]]:

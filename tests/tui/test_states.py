@@ -173,3 +173,10 @@ async def test_words_and_names_are_offered_while_typing(tmp_path: Path, book: Pa
         await driver.sees("read the text again and compare")
         await driver.type("load ")
         await driver.sees("load lamp")
+
+
+async def test_a_chat_is_replayed(tmp_path: Path):
+    async with running(tmp_path, *TALK) as driver:
+        await driver.send("hi")
+        await command(driver, "/replay")
+        await driver.sees("No difference: 1 reply drawn again")

@@ -56,7 +56,7 @@ def offered(*words):
 def test_bash_offers_commands_actions_options_and_values():
     assert {"run", "chats", "completion", "--version"} <= set(offered("chatrwkv", ""))
     assert offered("chatrwkv", "mo") == ["models"]
-    assert offered("chatrwkv", "chats", "re") == ["rename", "restore"]
+    assert offered("chatrwkv", "chats", "re") == ["rename", "replay", "restore"]
     assert offered("chatrwkv", "run", "--sa") == ["--save-state", "--safe"]
     assert offered("chatrwkv", "run", "--dtype", "f") == ["fp32", "fp16"]
     assert offered("chatrwkv", "chats", "export", "-f", "") == ["md", "json", "txt"]

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from chatrwkv.chat.workspace import Workspace
 from chatrwkv.cli import main
+from chatrwkv.commands.running import engine_with_model
+from chatrwkv.config import Settings
 from chatrwkv.engine import Snapshot, State, load_state, peek_state, save_state
 from chatrwkv.paths import Paths
 
@@ -84,3 +87,23 @@ def test_two_states_are_compared_head_by_head(
     assert 0 < found["cosine"] < 1
     assert main(["states", "diff", "lamp", "lamp"]) == 0
     assert capsys.readouterr().out.startswith("cosine 1.000000\nlargest difference 0\n")
+
+
+def test_a_stored_chat_is_replayed_without_a_difference(capsys: pytest.CaptureFixture[str]) -> None:
+    session_id = stored_chat()
+    assert main(["chats", "replay", session_id[:8]]) == 0
+    assert capsys.readouterr().out.startswith("No difference: 2 replies drawn again")
+    assert main(["chats", "replay", session_id[:8], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["difference"] is None
+
+
+def stored_chat() -> str:
+    """Two replies of the built-in model, written by the app's own workspace."""
+    settings = Settings(sampling={"max_tokens": 12})
+    with engine_with_model(settings) as (engine, _):
+        workspace = Workspace.open(Paths.default(), settings, engine)
+        session = workspace.new_chat()
+        for text in ("Hello, who are you?", "What is a river?"):
+            session.send(text).wait(60)
+        workspace.close()
+    return session.id

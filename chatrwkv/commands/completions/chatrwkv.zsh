@@ -53,6 +53,7 @@ _chatrwkv_chats() {
                 'export:write a chat to a file'
                 'import:add a chat from an exported JSON file'
                 'rename:give a chat another title'
+                'replay:draw its replies again and print the first difference; exit 1'
                 'delete:hide a chat; chats restore brings it back'
                 'restore:bring a deleted chat back'
             )
@@ -63,6 +64,7 @@ _chatrwkv_chats() {
                 export) _chatrwkv_chats_export ;;
                 import) _chatrwkv_chats_import ;;
                 rename) _chatrwkv_chats_rename ;;
+                replay) _chatrwkv_chats_replay ;;
                 delete) _chatrwkv_chats_delete ;;
                 restore) _chatrwkv_chats_restore ;;
             esac ;;
@@ -87,6 +89,10 @@ _chatrwkv_chats_import() {
 
 _chatrwkv_chats_rename() {
     _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '*:id:' '*:title:'
+}
+
+_chatrwkv_chats_replay() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '(-m --model)'{-m,--model}'[the model that drew them]:model:_files' '--config[read this settings file instead of your own]:file:_files' '--json[print JSON]' '*:id:'
 }
 
 _chatrwkv_chats_delete() {
