@@ -126,9 +126,10 @@ int32_t rwkv7_forward(void* engine, const rwkv7_model* model, const rwkv7_state*
     for (int b = 0; b < n_rows; b++) n_tokens += lengths[b];
     const int kind = n_tokens <= e.kernels.narrow_tokens ? static_cast<int>(n_tokens) : 0;
     e.pool.pass_begins(kind);
-    e.tuner.token_begins(e.prefetch, n_tokens);
+    Tuner* tuner = kind ? &e.tuners[kind - 1] : nullptr;  // many tokens are not short of memory
+    if (tuner) e.prefetch = tuner->pass_begins();
     const int error = forward7(e, *model, *state, n_rows, lengths, ids, n_logits, logits);
-    e.tuner.token_ends(e.prefetch);
+    if (tuner) tuner->pass_ends();
     e.pool.pass_ends(kind, kind ? 1.0 : static_cast<double>(n_tokens));
     return error;
 }

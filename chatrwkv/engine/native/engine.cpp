@@ -25,14 +25,13 @@ bool Arena::reset(bool is_counting) {
 
 constexpr int Tuner::kBytes[];
 
-void Tuner::token_begins(int& prefetch, int64_t n_tokens) {
-    is_measuring_ = n_tokens == 1 && n_measured_ < kChoices * kRounds;
-    if (!is_measuring_) return;
-    prefetch = kBytes[n_measured_ % kChoices];
-    began_s_ = thread_s();
+int Tuner::pass_begins() {
+    is_measuring_ = n_measured_ < kChoices * kRounds;
+    if (is_measuring_) bytes_ = kBytes[n_measured_ % kChoices], began_s_ = thread_s();
+    return bytes_;
 }
 
-void Tuner::token_ends(int& prefetch) {
+void Tuner::pass_ends() {
     if (!is_measuring_) return;
     double& best = best_s_[n_measured_ % kChoices];
     const double took = thread_s() - began_s_;
@@ -41,7 +40,7 @@ void Tuner::token_ends(int& prefetch) {
     int choice = 0;  // the first, unless another is clearly better: a neighbour's load may favour any of them
     for (int i = 1; i < kChoices; i++)
         if (best_s_[i] < kClearly * best_s_[0] && best_s_[i] < best_s_[choice]) choice = i;
-    prefetch = kBytes[choice];
+    bytes_ = kBytes[choice];
 }
 
 Engine::Engine(const Kernels& level, int n_threads) : kernels(level), pool(n_threads) {

@@ -41,19 +41,20 @@ struct Workspace {
     int32_t* row_start;
 };
 
-// How far ahead to prefetch into L2, measured on the first single tokens. On a Zen 4 core, int8, GB/s of one
-// thread: none 22, 1 KiB 26, 4 KiB 16; into L1 1 KiB 17, 4 KiB 12. A Xeon gains a tenth from 2 KiB.
+// How far ahead to prefetch into L2, measured on the first passes with so many tokens. On a Zen 4 core, GB/s
+// of one thread: one token, int8: none 22, 1 KiB 26, 4 KiB 16 (into L1 1 KiB 17, 4 KiB 12); eight tokens,
+// bf16, where a line is in use for longer: 1 KiB 9, 2 KiB 11, 8 KiB 14. A Xeon gains a tenth from 2 KiB.
 class Tuner {
 public:
-    void token_begins(int& prefetch, int64_t n_tokens);
-    void token_ends(int& prefetch);
+    int pass_begins();  // the distance for this pass
+    void pass_ends();
 
 private:
-    static constexpr int kChoices = 3, kRounds = 16;
+    static constexpr int kChoices = 4, kRounds = 12;
     static constexpr double kClearly = 0.95;
-    static constexpr int kBytes[kChoices] = {1024, 0, 2048};
-    double best_s_[kChoices] = {1e9, 1e9, 1e9}, began_s_ = 0.0;
-    int n_measured_ = 0;
+    static constexpr int kBytes[kChoices] = {1024, 0, 2048, 8192};
+    double best_s_[kChoices] = {1e9, 1e9, 1e9, 1e9}, began_s_ = 0.0;
+    int n_measured_ = 0, bytes_ = kBytes[0];
     bool is_measuring_ = false;
 };
 
@@ -65,9 +66,9 @@ struct Engine {
 
     const Kernels& kernels;
     Pool pool;
-    Tuner tuner;
+    Tuner tuners[kMaxNarrowTokens];  // of passes with 1, 2, ... tokens
     Workspace space;
-    int prefetch = 1024;                  // bytes ahead of the line in use
+    int prefetch = 1024;                  // bytes ahead of the line in use, in this pass
     uint8_t* scratch[Pool::max_workers];  // of each worker, made when it is first needed
     bool ready();                         // scratch for all threads; false when there is no memory
 };

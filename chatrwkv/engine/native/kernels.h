@@ -12,6 +12,7 @@ constexpr int kTileRows = 16;   // rows of a tile = lanes
 constexpr int kGroup = 64;      // columns that share a scale, in weights and in quantised activations
 constexpr int kLine = 64;       // bytes
 constexpr int kMaxHead = 128;   // head size
+constexpr int kMaxNarrowTokens = 8;  // tokens that the narrow product takes at most
 constexpr int kMaxTokens = RWKV_MAX_TOKENS;  // of one pass; more gains nothing and costs cache and latency
 
 // What becomes of a sum before it is stored.
@@ -72,7 +73,7 @@ struct Kernels {
     const char* name;
     bool has_bf16;  // wide products of anything but float32 weights take bf16 activations
     int32_t wide_tokens, few_tokens;  // tokens of a block, the larger and the smaller choice
-    int32_t narrow_tokens;  // up to so many tokens (8 at most) the narrow product is used
+    int32_t narrow_tokens;  // up to so many tokens the narrow product is used
     // tiles [tile0, tile1) of a product with fp32 sums; weights are read once
     void (*narrow)(const Matmul& job, int tile0, int tile1);
     // the same for many tokens; scratch: wide_scratch_bytes

@@ -172,6 +172,8 @@ void arrange_many(const Activations& x, int columns, int n_tokens, int block, bo
     }
 }
 
+static_assert(kNarrowTokens <= kMaxNarrowTokens, "a tuner for each number of tokens");
+
 void arrange(const Activations& x, int columns, int n_tokens, int unit, int format) {
     if (n_tokens > kNarrowTokens) arrange_many(x, columns, n_tokens, unit, !kHasBf16 || format == RWKV_FP32);
     else arrange_few(x, columns, n_tokens, unit, format);
