@@ -17,6 +17,7 @@ from chatrwkv.engine import kernels
 from chatrwkv.engine.checkpoint import Checkpoint, open_checkpoint
 from chatrwkv.engine.events import ModelInfo
 from chatrwkv.engine.models.base import Recurrent
+from chatrwkv.engine.models.graphed import Graphed, can_be_graphed
 from chatrwkv.engine.models.split import Split
 from chatrwkv.engine.models.started import started
 from chatrwkv.engine.options import read_options, shown, with_options
@@ -297,7 +298,7 @@ def _load_torch(
     if spec.generation is Generation.V7 and _suits_native(plan):
         switching: Model = import_module("chatrwkv.engine.models.native7").SwitchingRWKV7(model, plan.dtype)
         return switching
-    return cast("Model", model)
+    return cast("Model", Graphed(model) if can_be_graphed(model) else model)
 
 
 def _checkpoint_file(path: Path) -> Path:

@@ -117,3 +117,29 @@ def test_models_give_the_same_with_kernels(launch, gpu, make, monkeypatch):
         model.scan(rows, scratch)
         logits.append(model.step([1, 2, 3], scratch).double().cpu())
     assert error(logits[1], logits[0]) <= 1e-4
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+@pytest.mark.parametrize("make", [rwkv4, rwkv5, rwkv6, rwkv7], ids=lambda make: make.__name__)
+def test_replayed_steps_follow_eager_ones(gpu, make, dtype, monkeypatch):
+    """Recorded for 1, 2 and 4 rows, in turn with each other and with a scan."""
+    from chatrwkv.engine.model import _family
+    from chatrwkv.engine.models.graphed import Graphed
+    from chatrwkv.engine.spec import detect
+    from chatrwkv.engine.state import Scratch
+    from chatrwkv.engine.weights import prepare
+
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    tensors = make(Size(2, 128, 64, 50))
+    spec = detect({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    model = _family(spec.generation)(spec, {n: prepare(n, t, gpu, dtype) for n, t in tensors.items()})
+    graphed = Graphed(model)
+    eager, mine = ([Scratch(model.blank_rows(n)) for n in (1, 2, 3)] for _ in range(2))
+    for turn in range(6):
+        for i, (found, wanted) in enumerate(zip(mine, eager, strict=True)):
+            ids = [turn, 7, 9][: i + 1]
+            assert error(graphed.step(ids, found), model.step(ids, wanted).double().cpu()) <= 1e-3
+            if turn == 3:
+                graphed.scan([[1, 2, 3]] * (i + 1), found)
+                model.scan([[1, 2, 3]] * (i + 1), wanted)
+    assert not graphed.problem

@@ -258,7 +258,7 @@ class RWKV4(Recurrent):
         """Read one token into each row: logits (B, V). The same as `scan` with T = 1, in fewer operations."""
         scratch.to(self.device)
         weights, state = self.weights, scratch.tensors
-        x = weights.emb[torch.tensor(token_ids, device=self.device)].to(weights.ln_out.weight.dtype)
+        x = weights.emb[torch.as_tensor(token_ids, device=self.device)].to(weights.ln_out.weight.dtype)
         for i, layer in enumerate(weights.layers):
             h, p = layer.ln1(x), state["att_shift"][i]
             sums = (state["aa"][i], state["bb"][i], state["pp"][i])

@@ -254,7 +254,7 @@ class RWKV5(Recurrent):
         """Read one token into each row: logits (B, V). The same as `scan` with T = 1, in fewer operations."""
         scratch.to(self.device)
         weights, state = self.weights, scratch.tensors
-        x = weights.emb[torch.tensor(token_ids, device=self.device)].to(weights.ln_out.weight.dtype)
+        x = weights.emb[torch.as_tensor(token_ids, device=self.device)].to(weights.ln_out.weight.dtype)
         for i, layer in enumerate(weights.layers):
             h, p, s = layer.ln1(x), state["att_shift"][i], state["wkv"][i]
             r, k, v = _reads(layer.att, h, p, self.spec.head_size)

@@ -284,7 +284,7 @@ class RWKV6(Recurrent):
         """Read one token into each row: logits (B, V). The same as `scan` with T = 1, in fewer operations."""
         scratch.to(self.device)
         weights, state = self.weights, scratch.tensors
-        x = weights.emb[torch.tensor(token_ids, device=self.device)].to(weights.ln_out.weight.dtype)
+        x = weights.emb[torch.as_tensor(token_ids, device=self.device)].to(weights.ln_out.weight.dtype)
         for i, layer in enumerate(weights.layers):
             att, h, p = layer.att, layer.ln1(x), state["att_shift"][i]
             r, log_decay, k, v, g = _reads(att, h, p)

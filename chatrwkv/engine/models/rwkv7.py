@@ -308,7 +308,7 @@ class RWKV7(Recurrent):
         """Read one token into each row: logits (B, V). The same as `scan` with T = 1, in fewer operations."""
         scratch.to(self.device)
         weights, state = self.weights, scratch.tensors
-        x = weights.emb[torch.tensor(token_ids, device=self.device)].to(weights.ln_out.weight.dtype)
+        x = weights.emb[torch.as_tensor(token_ids, device=self.device)].to(weights.ln_out.weight.dtype)
         v_first = None
         for i, layer in enumerate(weights.layers):
             h, p = layer.ln1(x), state["att_shift"][i]

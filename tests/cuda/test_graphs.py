@@ -1,0 +1,184 @@
+"""Replayed steps: whose rows are in the graph's memory, and when the eager step serves. The recorder is the host."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+import torch
+
+from chatrwkv.engine.model import _family
+from chatrwkv.engine.models.base import Recurrent
+from chatrwkv.engine.models.graphed import Graphed, can_be_graphed
+from chatrwkv.engine.models.rwkv7 import RWKV7
+from chatrwkv.engine.spec import detect
+from chatrwkv.engine.state import Scratch
+from chatrwkv.engine.weights import prepare
+from tests.checkpoints import Size, rwkv4, rwkv5, rwkv6, rwkv7
+
+MAKERS = [rwkv4, rwkv5, rwkv6, rwkv7]
+V = 50
+
+
+def model_of(make):
+    tensors = make(Size(2, 64, 32, V))
+    spec = detect({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    prepared = {n: prepare(n, t, torch.device("cpu"), torch.float32) for n, t in tensors.items()}
+    return _family(spec.generation)(spec, prepared)
+
+
+class Recorder:
+    """As a graph does, it runs the same work on the same memory and leaves the result where it was."""
+
+    def __init__(self):
+        self.n_recorded = self.n_replayed = 0
+
+    def __call__(self, work):
+        self.n_recorded += 1
+        result = work()
+
+        def replay():
+            self.n_replayed += 1
+            result.copy_(work())
+
+        return replay, result
+
+
+@pytest.fixture(params=MAKERS, ids=lambda make: make.__name__)
+def pair(request):
+    """A model, and the same with replayed steps."""
+    model = model_of(request.param)
+    recorder = Recorder()
+    return model, Graphed(model, recorder), recorder
+
+
+def equal(found, wanted):
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def assert_same(mine, eager):
+    for name, tensor in eager.tensors.items():
+        equal(mine.tensors[name], tensor)
+
+
+def test_conversations_in_turn_keep_apart(pair):
+    """Rows of one scratch lie in the graph's memory when another scratch needs it; sizes share nothing."""
+    model, graphed, recorder = pair
+    random = Random(5)
+    sizes = (1, 2, 1, 3, 4)
+    eager, mine = ([Scratch(model.blank_rows(n)) for n in sizes] for _ in range(2))
+    for _ in range(40):
+        at = random.randrange(len(sizes))
+        ids = [random.randrange(V) for _ in range(sizes[at])]
+        equal(graphed.step(ids, mine[at]), model.step(ids, eager[at]))
+    for found, wanted in zip(mine, eager, strict=True):
+        assert_same(found, wanted)
+    assert recorder.n_recorded == 3
+    assert recorder.n_replayed == 3 * 2 + 40
+
+
+def test_rows_that_come_and_go_are_copied_in(pair):
+    model, graphed, _ = pair
+    eager, mine = (Scratch(model.blank_rows(3)) for _ in range(2))
+    n = 3
+    for turn in range(12):
+        ids = [(turn * 3 + row) % V for row in range(n)]
+        equal(graphed.step(ids, mine), model.step(ids, eager))
+        if turn == 3:
+            for scratch in (mine, eager):
+                scratch.drop([1])
+            n -= 1
+        if turn == 6:
+            for one, scratch in ((graphed, mine), (model, eager)):
+                more = Scratch(one.blank_rows(2))
+                one.step([7, 8], more)
+                scratch.append(more)
+            n += 2
+        if turn == 9:
+            for one, scratch in ((graphed, mine), (model, eager)):
+                one.scan([[1, 2, 3]] * n, scratch)
+    assert_same(mine, eager)
+
+
+def test_a_state_at_rest_is_out_of_reach(pair):
+    """A fork that shares the graph's memory would change with every later token."""
+    model, graphed, _ = pair
+    scratch = Scratch(model.blank_rows(2))
+    graphed.step([1, 2], scratch)
+    resting = scratch.freeze(0)
+    before = {name: tensor.clone() for name, tensor in resting.tensors.items()}
+    logits = graphed.step([3, 4], scratch)
+    kept = logits.clone()
+    graphed.step([5, 6], scratch)
+    assert all(torch.equal(resting.tensors[name], before[name]) for name in before)
+    assert torch.equal(logits, kept)
+
+
+def test_more_rows_than_the_largest_graph_go_without(pair):
+    model, graphed, recorder = pair
+    eager, mine = (Scratch(model.blank_rows(17)) for _ in range(2))
+    equal(graphed.step(list(range(17)), mine), model.step(list(range(17)), eager))
+    assert recorder.n_recorded == 0
+
+
+def test_rows_stay_where_they_are_from_step_to_step(pair):
+    """Copying 35 MB in and out for each token would cost more than the launches saved."""
+    model, graphed, _ = pair
+    scratch = Scratch(model.blank_rows(1))
+    graphed.step([1], scratch)
+    places = {name: tensor.data_ptr() for name, tensor in scratch.tensors.items()}
+    tensors = dict(scratch.tensors)
+    graphed.step([2], scratch)
+    assert places == {name: tensor.data_ptr() for name, tensor in scratch.tensors.items()}
+    assert all(scratch.tensors[name] is tensor for name, tensor in tensors.items())
+
+
+@pytest.mark.parametrize("fault", ["refused", "wrong logits", "wrong state"])
+def test_a_graph_that_is_refused_or_wrong_is_never_used(fault):
+    model = model_of(rwkv7)
+    n_asked = []
+
+    def record(work):
+        n_asked.append(1)
+        if fault == "refused":
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+        result = work()
+        if fault == "wrong state":
+            return lambda: result.copy_(model.step([1], Scratch(model.blank_rows(1)))), result
+        return lambda: (work(), result.zero_()), result
+
+    graphed = Graphed(model, record)
+    eager, mine = (Scratch(model.blank_rows(1)) for _ in range(2))
+    for token_id in (3, 4):
+        equal(graphed.step([token_id], mine), model.step([token_id], eager))
+    assert len(n_asked) == 1, "asked once, not for every token"
+    assert ("capturing" if fault == "refused" else "differs") in graphed.problem
+
+
+def test_a_step_that_makes_a_new_state_is_not_replayed():
+    """The replay would write into memory that nobody reads."""
+
+    class Renewing(RWKV7):
+        def step(self, token_ids, scratch):
+            logits = super().step(token_ids, scratch)
+            scratch.tensors = {name: tensor.clone() for name, tensor in scratch.tensors.items()}
+            return logits
+
+    model = model_of(rwkv7)
+    model.__class__ = Renewing
+    graphed = Graphed(model, Recorder())
+    graphed.step([1], Scratch(model.blank_rows(1)))
+    assert "new state" in graphed.problem
+
+
+def test_only_steps_on_a_gpu_are_recorded(monkeypatch):
+    model = model_of(rwkv7)
+    assert not can_be_graphed(model)
+    model.device = torch.device("cuda", 0)
+    assert can_be_graphed(model)
+    with monkeypatch.context() as patch:
+        patch.setenv("CHATRWKV_NATIVE", "0")
+        assert not can_be_graphed(model)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(model), "step", Recurrent.step)
+        assert not can_be_graphed(model)
