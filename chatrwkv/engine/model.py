@@ -199,10 +199,9 @@ def _run_as(
 ) -> tuple[Plan, Model]:
     """Plan, check the memory, read the weights."""
     checkpoint, spec = source.checkpoint, source.spec
-    can_split = _family(spec.generation).BLOCKS is not None
     native = kernels.library() if spec.generation is Generation.V7 else None
     is_exact = native is not None and spec.dtype == "bf16"
-    plan = make_plan(device, dtype, spec, can_split=can_split, is_exact_in_bf16=is_exact)
+    plan = make_plan(device, dtype, spec, is_exact_in_bf16=is_exact)
     is_native = native is not None and _suits_native(plan)
     check_memory(source.name, checkpoint, plan if is_native else _served(plan, spec), is_native=is_native)
     if native is not None and is_native:
@@ -294,7 +293,7 @@ def _load_torch(
     if family.RESCALES and any(slot.dtype == "fp16" for slot in plan.slots):
         model.rescale(rescale_every())
     if plan.is_split:
-        return Split(model, family.BLOCKS, plan)
+        return Split(model, plan)
     if spec.generation is Generation.V7 and _suits_native(plan):
         switching: Model = import_module("chatrwkv.engine.models.native7").SwitchingRWKV7(model, plan.dtype)
         return switching

@@ -29,6 +29,7 @@ MIN_LOG_DECAY_6 = -20.0
 NOTHING_4 = -1e30  # the exponent of an empty sum; finite, so that differences of it are numbers
 ABSENT_4 = -1e38  # the key of a padding token, absent even beside NOTHING_4
 MAX_LOG_EPS = 80.0  # exp of more would leave float32; beside e^80 the sums are nothing already
+WIDE_16 = 1024.0  # leaves the sum of a product a factor of 64 below the largest fp16
 # Training divides y by 8 (`head_size_divisor`) and uses eps 1e-5; without dividing that is 1e-5 · 8²,
 # for every head size.
 GROUP_NORM_EPS = 64e-5
@@ -41,6 +42,17 @@ def project(x: Tensor, weight: Tensor | Coarse) -> Tensor:
     """
     matrix = weight.dense() if isinstance(weight, Coarse) else weight
     return F.linear(x.to(matrix.dtype), matrix).to(x.dtype)
+
+
+def project_wide(x: Tensor, weight: Tensor | Coarse) -> Tensor:
+    """`project` of an x that may be beyond the range of fp16, as the square of a key above 255 is.
+
+    Where a row is larger than `WIDE_16` it goes in smaller and comes out at its size; others are untouched.
+    """
+    if weight.dtype != torch.float16:
+        return project(x, weight)
+    size: Tensor = torch.linalg.vector_norm(x, torch.inf, -1, keepdim=True).clamp(min=WIDE_16) / WIDE_16
+    return project(x / size, weight) * size
 
 
 def pad_rows(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor | None]:

@@ -8,6 +8,7 @@ B rows   T tokens of this call   n entries there were   W entries there are now,
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING
 
 import torch
@@ -41,9 +42,23 @@ class Growth:
         self.at = start[:, None] + torch.arange(n_tokens, device=start.device)
         """(B, T): the entry each token takes."""
         self._limit = limit
-        self._n_past = start + (n_tokens if lengths is None else lengths)
+        n_past = start + (n_tokens if lengths is None else lengths)
+        self._gone = None  # (B,): entries that fall out at the front
+        if limit is not None and int(n_past.max()) > limit:
+            self._gone = (n_past - limit).clamp(min=0)
+            n_past = n_past.clamp(max=limit)
+        self._n_past = n_past
+        self._longest = int(n_past.max())
         self._rows = torch.arange(len(start), device=start.device)[:, None]
         self._width = int(self.at.max()) + 1
+
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> Growth:
+        """The same on `device`."""
+        moved = copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, torch.Tensor):
+                setattr(moved, name, value.to(device, non_blocking=non_blocking))
+        return moved
 
     def extend(self, past: Tensor, new: Tensor) -> Tensor:
         """The entries (B, W, …) of `past` (B, n, …) with the tokens' own `new` (B, T, …) in their places."""
@@ -60,22 +75,22 @@ class Growth:
         """Causal softmax of scores (B, T, W) over values (B, W, D) -> (B, T, D)."""
         return scores.masked_fill(~self.readable(values), -torch.inf).softmax(-1) @ values
 
-    def rest(self, layers: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
-        """What the state keeps of the extended entries, `past_…` (L, B, n, …) each, and `n_past`."""
-        n_past = self._n_past
-        if self._limit is not None and int(n_past.max()) > self._limit:
-            n_past = n_past.clamp(max=self._limit)
-            gone = self._n_past - n_past
-            last = gone[:, None] + torch.arange(self._limit, device=gone.device)
-            kept = {
-                name: [part[self._rows, last.clamp(max=part.shape[1] - 1)] for part in parts]
-                for name, parts in layers.items()
+    def kept(self, layers: Mapping[str, list[Tensor]]) -> dict[str, Tensor]:
+        """What the state keeps of the extended entries: `past_…` (L, B, n, …) each."""
+        assert all(name.startswith(PAST) for name in layers), list(layers)
+        if self._gone is None:
+            return {
+                name: torch.stack([e[:, : self._longest] for e in parts]) for name, parts in layers.items()
             }
-        else:
-            longest = int(n_past.max())
-            kept = {name: [part[:, :longest] for part in parts] for name, parts in layers.items()}
-        assert all(name.startswith(PAST) for name in kept), list(kept)
-        return {name: torch.stack(parts) for name, parts in kept.items()} | {N_PAST: n_past[None]}
+        last = self._gone[:, None] + torch.arange(self._longest, device=self._gone.device)
+        return {
+            name: torch.stack([e[self._rows, last.clamp(max=e.shape[1] - 1)] for e in parts])
+            for name, parts in layers.items()
+        }
+
+    def rest(self, shared: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the state keeps of entries (B, W, …) that belong to no layer, and `n_past`."""
+        return self.kept({name: [entries] for name, entries in shared.items()}) | {N_PAST: self._n_past[None]}
 
 
 def blank_past(n_rows: int, device: torch.device | str, **sizes: tuple[int, ...]) -> dict[str, Tensor]:

@@ -23,16 +23,13 @@ _RESCALE_EVERY = 6  # layers, as the package has it; 999 in RWKV_RESCALE_LAYER i
 _NEEDS_FLOAT64 = (Generation.V5_0, Generation.V5_1, Generation.V5_2, Generation.V6)
 
 
-def make_plan(
-    device: str, dtype: str, spec: ModelSpec, *, can_split: bool, is_exact_in_bf16: bool = False
-) -> Plan:
+def make_plan(device: str, dtype: str, spec: ModelSpec, *, is_exact_in_bf16: bool = False) -> Plan:
     """The plan of a device and a precision, or of a strategy string in place of the device.
 
     Args:
         device: auto, cpu, cuda, cuda:N, mps, or a strategy.
         dtype: auto, a precision, or "mixed", which a strategy brings along.
         spec: of the model.
-        can_split: whether its family gives its blocks.
         is_exact_in_bf16: see `choose_dtype`.
 
     Raises:
@@ -49,15 +46,6 @@ def make_plan(
         place = choose_device(device)
         kind = choose_dtype(dtype, place, spec.n_params, is_exact_in_bf16=is_exact_in_bf16)
         plan = plain_plan(str(place), kind, spec.n_layer)
-    if not can_split and plan.is_split:
-        raise ModelUnsupported(
-            f"The layers of an RWKV-{spec.generation} model cannot be on several devices or streamed.",
-            hint="Name one device.",
-        )
-    if not can_split and any(slot.quant for slot in plan.slots):
-        raise BadValue(
-            f"{plan.dtype} is there for RWKV-4 to 7, and this is an RWKV-{spec.generation}.", hint="Use bf16."
-        )
     if "mps" in plan.devices and spec.generation in _NEEDS_FLOAT64:
         raise ModelUnsupported(
             f"RWKV-{spec.generation} needs float64, which mps has not.", hint="Use the CPU."

@@ -37,8 +37,10 @@ QUANTS = ("int8", "int4")
 _PART = re.compile(r"(cuda(?::\d+)?|cpu|mps|dml) (fp16|fp32|bf16)(i8|i4|i3)?(?: \*(\d{1,6})(\+?))?")
 _BLOCK = re.compile(r"blocks\.(\d+)\.(?!ln0\.)")
 _PER_HEAD = re.compile(r"(time_decay|time_first|time_faaaa|r_k|time_w|time_alpha|time_beta)$")  # as `weights`
-COARSE = r"(head|receptance|key|value|gate|output)\.weight$"
+COARSE = r"(head|receptance|key|value|gate|output|mlp\.weight)\.weight$"
 """Names of the matrices that int8 and int4 apply to."""
+EMBEDDING = ("emb.", "tok_emb.", "blocks.0.ln0.")
+"""What the names of its tensors start with."""
 _HINT = 'Write parts like "cuda fp16 *10 -> cpu fp32"; devices are cpu, cuda, cuda:N, mps.'
 
 
@@ -104,7 +106,7 @@ class Plan:
         found = _BLOCK.match(name)
         if found is not None:
             return self.slots[min(int(found[1]), len(self.slots) - 2)]
-        is_embedding = name.startswith(("emb", "blocks.0.ln0."))
+        is_embedding = name.startswith(EMBEDDING)
         return self.embedding if is_embedding else self.slots[-1]
 
     def with_dtype(self, dtype: str) -> Plan:
@@ -120,7 +122,7 @@ class Plan:
         for name, shape in shapes.items():
             slot = self.slot_of(name)
             n_bytes = weight_bytes(name, shape, slot.kind)
-            if slot.streamed and not name.startswith(("emb", "blocks.0.ln0.")):
+            if slot.streamed and not name.startswith(EMBEDDING):
                 total["cpu"] += n_bytes
                 found = _BLOCK.match(name)
                 key = (slot.device, found[1] if found else "head")

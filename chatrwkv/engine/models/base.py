@@ -7,16 +7,18 @@ the same with one token a row, unless the family has a form of it with fewer ope
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+from torch.nn import functional as F
 
-from chatrwkv.engine.ops import pad_rows
+from chatrwkv.engine.models.window import scan_within
+from chatrwkv.engine.ops import last_valid, pad_rows, project
 from chatrwkv.engine.state import Scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -24,20 +26,61 @@ if TYPE_CHECKING:
     from chatrwkv.engine.state import State
 
 
-class Blocks(Protocol):
-    """`blocks` of a family."""
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A family's forward in three pieces, so that its layers can live in several places.
 
-    def __call__(
+    What the blocks of one call share, or hand to the next, is the family's own affair: tensors, or a
+    dataclass of them, that is moved along with the stream.
+    """
+
+    blocks: Callable[..., tuple[Tensor, dict[str, Tensor], Any]]
+    """Layers, stream (B, T, C), state of these layers, lengths, what is shared -> stream, state, shared."""
+    enter: Callable[..., tuple[Tensor, Any]]
+    """Weights, ids (B, T), state of no layer, lengths -> stream, what is shared."""
+    leave: Callable[..., tuple[Tensor, dict[str, Tensor]]]
+    """Weights, stream, what is shared, state of no layer, lengths, all_logits -> logits, state of no layer."""
+    of_no_layer: frozenset[str] = frozenset()
+    """Names of the state that are not one entry a layer."""
+
+    def forward(
         self,
-        layers: Sequence[Any],
-        x: Tensor,
+        weights: Any,
+        token_ids: Tensor,
         state: Mapping[str, Tensor],
         lengths: Tensor | None,
-        _carry: Tensor | None = None,
-        /,
-    ) -> tuple[Tensor, dict[str, Tensor], Tensor | None]:
-        """Layers, stream (B, T, C), the layers' state, lengths, what the block before carried -> the same."""
-        ...
+        *,
+        all_logits: bool,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One after the other, everything in one place."""
+        x, shared = self.enter(weights, token_ids, state, lengths)
+        x, new, shared = self.blocks(weights.layers, x, state, lengths, shared)
+        logits, rest = self.leave(weights, x, shared, state, lengths, all_logits=all_logits)
+        new |= rest
+        return logits, {name: new[name] for name in state}
+
+
+def embed(
+    weights: Any, token_ids: Tensor, _state: Mapping[str, Tensor], _lengths: Tensor | None
+) -> tuple[Tensor, None]:
+    """`enter` of most families: the embedding, through ln0 unless that is folded."""
+    x = F.embedding(token_ids, weights.emb).to(weights.ln_out.weight.dtype)
+    return (x if weights.ln0 is None else weights.ln0(x)), None
+
+
+def read_out(
+    weights: Any,
+    x: Tensor,
+    _shared: object,
+    _state: Mapping[str, Tensor],
+    lengths: Tensor | None,
+    *,
+    all_logits: bool,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """`leave` of most families: logits (B, T, V) or (B, V), and nothing of the state."""
+    if not all_logits:
+        x = last_valid(x, x[:, 0], lengths)
+    return project(weights.ln_out(x), weights.head), {}
 
 
 class Recurrent(ABC):
@@ -46,8 +89,8 @@ class Recurrent(ABC):
     TAKES_OPTIONS: ClassVar[bool] = False
     """Whether the constructor's third argument is what `engine.options` found."""
 
-    BLOCKS: ClassVar[Blocks | None] = None
-    """Some layers one after the other, for layers that live in several places; None: they cannot."""
+    PARTS: ClassVar[Parts]
+    """Its forward in pieces."""
 
     RESCALES: ClassVar[bool] = False
     """Whether the layers have a `scale`, so that `rescale` may store their outputs smaller."""
@@ -63,11 +106,11 @@ class Recurrent(ABC):
     def blank_rows(self, n_rows: int) -> dict[str, Tensor]:
         """The state before the first token, B behind L, on the model's device."""
 
-    @abstractmethod
     def forward(
         self, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None, *, all_logits: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The family's pure forward on the weights of this model."""
+        return self.PARTS.forward(self.weights, token_ids, state, lengths, all_logits=all_logits)
 
     def rescale(self, every: int) -> None:
         """Keep the outputs of fp16 layers in range: those of layer i are stored 2^(i // every) times smaller.
@@ -95,6 +138,8 @@ class Recurrent(ABC):
         """Read one or more tokens into each row: logits (B, V), or B of (T_b, V) with `all_logits`."""
         token_ids, lengths = pad_rows(rows, self.device)
         scratch.to(self.device)
+        if self.spec.n_context:
+            return scan_within(self, rows, scratch, all_logits=all_logits)
         logits, scratch.tensors = self.forward(token_ids, scratch.tensors, lengths, all_logits=all_logits)
         return [row[: len(ids)] for row, ids in zip(logits, rows, strict=True)] if all_logits else logits
 

@@ -16,9 +16,8 @@ Tiny attention (code of 2021-08-19 to 2022-02-15) is softmax attention of a few 
 HeadQK (from 2022-02) and time_out are optional too. The activation and the clamp of the keys before
 2021-08-25 leave no trace (`options`).
 
-Every table ends at N, so the context is full there. A row that is full forgets all but its last N/2 tokens
-and reads those again: the next token depends on the ids alone, however they were cut into calls. Official
-code reads the last N again for every token, which is 256 times the work for N = 512.
+Every table ends at N, so the context is full there; `window` drops the older half and reads the rest again.
+Official code reads the last N again for every token, which is 256 times the work for N = 512.
 
 Source: fact sheet section 3; `tests/reference/rwkv1.py` in float64.
 """
@@ -31,12 +30,12 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch.nn import functional as F
 
-from chatrwkv.engine.models.base import Recurrent
+from chatrwkv.engine.models.base import Parts, Recurrent
 from chatrwkv.engine.models.rwkv23 import logits_of
 from chatrwkv.engine.ops import last_valid, project, real_tokens, token_shift
 from chatrwkv.engine.options import default_options
 from chatrwkv.engine.past import Growth, blank_past
-from chatrwkv.engine.state import N_PAST, PAST_IDS, Scratch
+from chatrwkv.engine.state import N_PAST, PAST_IDS
 from chatrwkv.engine.weights import Norm, TensorReader
 from chatrwkv.errors import GenerationError, ModelFormatError
 
@@ -236,40 +235,79 @@ def forward(
     Raises:
         GenerationError: a row would go beyond the context.
     """
-    n_tokens, real = token_ids.shape[1], real_tokens(token_ids, lengths)
+    return PARTS.forward(weights, token_ids, state, lengths, all_logits=all_logits)
+
+
+@dataclass(frozen=True, slots=True)
+class Call1:
+    """What the blocks of one call share."""
+
+    token_ids: Tensor  # (B, T)
+    growth: Growth
+    clamp: tuple[float | None, float | None]
+    is_gelu: bool
+
+
+def enter(
+    weights: Weights1, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None
+) -> tuple[Tensor, Call1]:
+    """The embedding of tokens that fit the context."""
+    n_tokens = token_ids.shape[1]
     end = int((state[N_PAST][0] + (n_tokens if lengths is None else lengths)).max())
     if end > weights.ctx_len:
         raise GenerationError(
             f"The context of this RWKV-1 model is {weights.ctx_len} tokens, and {end} are to be read.",
             hint="Read fewer at once; `scan` drops the oldest by itself.",
         )
-    growth = Growth(state, n_tokens, lengths)
     x = F.embedding(token_ids, weights.emb).to(weights.ln_out.weight.dtype)
+    return x, Call1(token_ids, Growth(state, n_tokens, lengths), weights.clamp, weights.is_gelu)
+
+
+def blocks(
+    layers: Sequence[Layer1], x: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None, call: Call1
+) -> tuple[Tensor, dict[str, Tensor], Call1]:
+    """Some layers one after the other: x (B, T, C), their state -> x, their new state, the same call."""
+    real = real_tokens(x[..., 0], lengths)
     new: dict[str, list[Tensor]] = {"att_shift": [], "sum_k": [], "ffn_shift": []}
-    past: dict[str, list[Tensor]] = {name: [] for name in state if name.startswith("past_")}
-    for i, layer in enumerate(weights.layers):
+    past: dict[str, list[Tensor]] = {name: [] for name in state if name in PAST_OF_LAYERS}
+    for i, layer in enumerate(layers):
         h, p = layer.ln1(x), state["att_shift"][i]
-        old = {name: tensor[i] for name, tensor in state.items() if name in past and len(tensor) > i}
-        y, sum_k, grown = _att(layer, weights.clamp, _half(h, p), state["sum_k"][i], old, growth, real)
+        old = {name: state[name][i] for name in past}
+        y, sum_k, grown = _att(layer, call, _half(h, p), state["sum_k"][i], old, real)
         x = x + y
         for name, entries in grown.items():
             past[name].append(entries)
         g, q = layer.ln2(x), state["ffn_shift"][i]
-        x = x + _mlp(layer, _half(g, q), is_gelu=weights.is_gelu)
+        x = x + _mlp(layer, _half(g, q), is_gelu=call.is_gelu)
         parts = (last_valid(h, p, lengths), sum_k, last_valid(g, q, lengths))
         for name, part in zip(new, parts, strict=True):
             new[name].append(part)
-    y, copied = weights.ln_out(x), None
-    past[PAST_IDS] = [growth.extend(state[PAST_IDS][0], token_ids)]
+    return x, {name: torch.stack(parts) for name, parts in new.items()} | call.growth.kept(past), call
+
+
+def leave(
+    weights: Weights1,
+    x: Tensor,
+    call: Call1,
+    state: Mapping[str, Tensor],
+    lengths: Tensor | None,
+    *,
+    all_logits: bool,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Logits (B, T, V) or (B, V), and the past of the ids and of HeadQK."""
+    growth, y, copied = call.growth, weights.ln_out(x), None
+    past = {PAST_IDS: growth.extend(state[PAST_IDS][0], call.token_ids)}
     if weights.head_q is not None and weights.head_k is not None:
-        keys = growth.extend(state["past_head_k"][0], weights.head_k(y))
-        past["past_head_k"] = [keys]
+        keys = past["past_head_k"] = growth.extend(state["past_head_k"][0], weights.head_k(y))
         scores = weights.head_q(y) @ keys.mT / keys.shape[-1]
-        copied = (scores.masked_fill(~growth.readable(keys), 0.0), past[PAST_IDS][0])
+        copied = (scores.masked_fill(~growth.readable(keys), 0.0), past[PAST_IDS])
     if weights.time_out is not None:
         y = y * _at(weights.time_out, growth)[..., None]
-    logits = logits_of(y, weights.head, copied, lengths, all_logits=all_logits)
-    return logits, {name: torch.stack(layers) for name, layers in new.items()} | growth.rest(past)
+    return logits_of(y, weights.head, copied, lengths, all_logits=all_logits), growth.rest(past)
+
+
+PAST_OF_LAYERS = ("past_m", "past_kk", "past_vv")
+PARTS = Parts(blocks, enter, leave, frozenset({N_PAST, PAST_IDS, "past_head_k"}))
 
 
 def _half(h: Tensor, p: Tensor) -> Tensor:
@@ -285,18 +323,17 @@ def _at(table: Tensor, growth: Growth) -> Tensor:
 
 def _att(
     layer: Layer1,
-    clamp: tuple[float | None, float | None],
+    call: Call1,
     z: Tensor,
     sum_k: Tensor,
     past: Mapping[str, Tensor],
-    growth: Growth,
     real: Tensor | None,
 ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """Time mixing: z (B, T, C), sum_k (B, A), the past of this block -> y (B, T, C), new sum_k and past."""
     n_head, ctx_len = layer.time_w.shape
     heads = (*z.shape[:2], n_head, -1)
     r, v, k = layer.receptance(z).sigmoid(), layer.value(z), layer.key(z)
-    low, high = clamp
+    (low, high), growth = call.clamp, call.growth
     k = (k if high is None else k.clamp(low, high)).exp()
     if real is not None:
         k = k * real[..., None]
@@ -325,6 +362,7 @@ def _mlp(layer: Layer1, z: Tensor, *, is_gelu: bool) -> Tensor:
 class RWKV1(Recurrent):
     """An RWKV-1 ready to run; a full row reads the last half of its context again before it goes on."""
 
+    PARTS: ClassVar[Parts] = PARTS
     TAKES_OPTIONS: ClassVar[bool] = True
 
     def __init__(
@@ -344,54 +382,3 @@ class RWKV1(Recurrent):
     def blank_rows(self, n_rows: int) -> dict[str, Tensor]:
         """See `blank`."""
         return blank(self.weights, self.spec, n_rows, self.device)
-
-    def forward(
-        self, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None, *, all_logits: bool
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `forward`."""
-        return forward(self.weights, token_ids, state, lengths, all_logits=all_logits)
-
-    @torch.inference_mode()
-    def scan(
-        self, rows: Sequence[Sequence[int]], scratch: Scratch, *, all_logits: bool = False
-    ) -> Tensor | list[Tensor]:
-        """Read one or more tokens into each row: logits (B, V), or B of (T_b, V) with `all_logits`."""
-        if not min((len(row) for row in rows), default=0):
-            raise ValueError(f"every row of a scan needs a token; lengths are {[len(row) for row in rows]}")
-        scratch.to(self.device)
-        rest = [list(row) for row in rows]
-        found: list[list[Tensor]] = [[] for _ in rows]
-        while any(rest):
-            self._make_room(rest, scratch)
-            n_past = scratch.tensors[N_PAST][0].tolist()
-            pieces = [row[: self.weights.ctx_len - n] for row, n in zip(rest, n_past, strict=True)]
-            lengths = [len(piece) for piece in pieces]
-            longest = max(lengths)
-            ids = torch.tensor([[*piece, *[0] * (longest - len(piece))] for piece in pieces])
-            logits, scratch.tensors = self.forward(
-                ids.to(self.device),
-                scratch.tensors,
-                None if min(lengths) == longest else torch.tensor(lengths, device=self.device),
-                all_logits=all_logits,
-            )
-            for row, n in enumerate(lengths):
-                if n:
-                    found[row].append(logits[row, :n] if all_logits else logits[row])
-                    rest[row] = rest[row][n:]
-        return [torch.cat(parts) for parts in found] if all_logits else torch.stack([p[-1] for p in found])
-
-    def _make_room(self, rest: Sequence[Sequence[int]], scratch: Scratch) -> None:
-        """Let rows that are full, and have more to read, start again from the last half of their context."""
-        ctx_len, n_past = self.weights.ctx_len, scratch.tensors[N_PAST][0].tolist()
-        full = [row for row, ids in enumerate(rest) if ids and n_past[row] >= ctx_len]
-        if not full:
-            return
-        states = [scratch.freeze(row) for row in range(len(rest))]
-        again = self.blank_rows(len(full))
-        if ctx_len > 1:
-            ids = scratch.tensors[PAST_IDS][0, full, ctx_len - ctx_len // 2 : ctx_len]
-            again = self.forward(ids, again, None, all_logits=False)[1]
-        fresh = Scratch(again)
-        for at, row in enumerate(full):
-            states[row] = fresh.freeze(at)
-        scratch.tensors = Scratch.stack(states).tensors

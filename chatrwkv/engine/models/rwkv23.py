@@ -26,19 +26,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch.nn import functional as F
 
-from chatrwkv.engine.models.base import Recurrent
+from chatrwkv.engine.models.base import Parts, Recurrent, embed
 from chatrwkv.engine.models.rwkv4 import Att4, Ffn4, Sums
 from chatrwkv.engine.ops import NOTHING_4, last_valid, project, real_tokens, token_shift
 from chatrwkv.engine.options import default_options
 from chatrwkv.engine.past import Growth, blank_past
 from chatrwkv.engine.recurrences import wkv4_scan
 from chatrwkv.engine.spec import Generation
+from chatrwkv.engine.state import N_PAST, PAST_IDS
 from chatrwkv.engine.weights import Norm, TensorReader, fold_ln0
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Self
 
     from torch import Tensor
@@ -180,31 +180,68 @@ def forward(
     Returns:
         logits (B, T, V) or (B, V) and the new state, in the dtype of the vectors.
     """
-    real = real_tokens(token_ids, lengths)
-    x = F.embedding(token_ids, weights.emb).to(weights.ln_out.weight.dtype)
-    if weights.ln0 is not None:
-        x = weights.ln0(x)
+    return PARTS.forward(weights, token_ids, state, lengths, all_logits=all_logits)
+
+
+@dataclass(frozen=True, slots=True)
+class Call23:
+    """What the blocks of one call share."""
+
+    token_ids: Tensor  # (B, T)
+    is_post_ln: bool
+    log_eps: float
+    growth: Growth | None  # with HeadQK
+
+
+def enter(
+    weights: Weights23, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None
+) -> tuple[Tensor, Call23]:
+    """The embedding, through ln0 in v3."""
+    x, _ = embed(weights, token_ids, state, lengths)
+    growth = Growth(state, token_ids.shape[1], lengths, weights.ctx_len) if N_PAST in state else None
+    return x, Call23(token_ids, weights.is_post_ln, weights.log_eps, growth)
+
+
+def blocks(
+    layers: Sequence[Layer23], x: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None, call: Call23
+) -> tuple[Tensor, dict[str, Tensor], Call23]:
+    """Some layers one after the other: x (B, T, C), their state -> x, their new state, the same call."""
+    real = real_tokens(x[..., 0], lengths)
     new: dict[str, list[Tensor]] = {name: [] for name in NAMES}
-    for i, layer in enumerate(weights.layers):
+    for i, layer in enumerate(layers):
         h, p = layer.ln1(x), state["att_shift"][i]
         sums = (state["aa"][i], state["bb"][i], state["pp"][i])
         if isinstance(layer.att, Ffn4):
             y = layer.att(h, token_shift(h, p))
         else:
-            y, sums = _att(layer.att, h, token_shift(h, p), sums, real, weights.log_eps)
-        x = (h if weights.is_post_ln else x) + y
+            y, sums = _att(layer.att, h, token_shift(h, p), sums, real, call.log_eps)
+        x = (h if call.is_post_ln else x) + y
         g, q = layer.ln2(x), state["ffn_shift"][i]
-        x = (g if weights.is_post_ln else x) + layer.ffn(g, token_shift(g, q))
+        x = (g if call.is_post_ln else x) + layer.ffn(g, token_shift(g, q))
         parts = (last_valid(h, p, lengths), *sums, last_valid(g, q, lengths))
         for name, part in zip(NAMES, parts, strict=True):
             new[name].append(part)
-    after = {name: torch.stack(layers) for name, layers in new.items()}
+    return x, {name: torch.stack(parts) for name, parts in new.items()}, call
+
+
+def leave(
+    weights: Weights23,
+    x: Tensor,
+    call: Call23,
+    state: Mapping[str, Tensor],
+    lengths: Tensor | None,
+    *,
+    all_logits: bool,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Logits (B, T, V) or (B, V), and the past of HeadQK."""
     y = weights.ln_out(x)
-    copied = None
-    if weights.copy_head is not None:
-        copied, past = _copied(weights.copy_head, weights.ctx_len, y, token_ids, state, lengths)
-        after |= past
-    return logits_of(y, weights.head, copied, lengths, all_logits=all_logits), after
+    if weights.copy_head is None or call.growth is None:
+        return logits_of(y, weights.head, None, lengths, all_logits=all_logits), {}
+    copied, past = _copied(weights.copy_head, call.growth, y, call.token_ids, state)
+    return logits_of(y, weights.head, copied, lengths, all_logits=all_logits), past
+
+
+PARTS = Parts(blocks, enter, leave, frozenset({N_PAST, PAST_IDS, "past_key"}))
 
 
 def _att(
@@ -219,20 +256,14 @@ def _att(
 
 
 def _copied(
-    head: CopyHead,
-    ctx_len: int,
-    y: Tensor,
-    token_ids: Tensor,
-    state: Mapping[str, Tensor],
-    lengths: Tensor | None,
+    head: CopyHead, growth: Growth, y: Tensor, token_ids: Tensor, state: Mapping[str, Tensor]
 ) -> tuple[tuple[Tensor, Tensor], dict[str, Tensor]]:
     """HeadQK: y (B, T, C) -> what to add (B, T, W) to the logits of which ids (B, W), and the new past."""
-    growth = Growth(state, token_ids.shape[1], lengths, ctx_len)
     keys = growth.extend(state["past_key"][0], project(y, head.key))
-    ids = growth.extend(state["past_ids"][0], token_ids)
+    ids = growth.extend(state[PAST_IDS][0], token_ids)
     scores = project(y, head.query) @ keys.mT / head.query.shape[0]
     scores = scores.masked_fill(~growth.readable(keys), 0.0)
-    return (scores, ids), growth.rest({"past_key": [keys], "past_ids": [ids]})
+    return (scores, ids), growth.rest({"past_key": keys, PAST_IDS: ids})
 
 
 def logits_of(
@@ -253,6 +284,7 @@ def logits_of(
 class RWKV23(Recurrent):
     """An RWKV-2 or 3 ready to run, ln0 folded into the embedding; one token is a scan of T = 1."""
 
+    PARTS: ClassVar[Parts] = PARTS
     TAKES_OPTIONS: ClassVar[bool] = True
 
     def __init__(
@@ -273,9 +305,3 @@ class RWKV23(Recurrent):
         """See `blank`."""
         head = self.weights.copy_head
         return blank(self.spec, n_rows, self.device, 0 if head is None else head.query.shape[0])
-
-    def forward(
-        self, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None, *, all_logits: bool
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `forward`."""
-        return forward(self.weights, token_ids, state, lengths, all_logits=all_logits)

@@ -21,10 +21,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
-from torch.nn import functional as F
 
-from chatrwkv.engine.models.base import Recurrent
-from chatrwkv.engine.ops import NOTHING_4, last_valid, project, real_tokens, token_shift, wkv4_step
+from chatrwkv.engine.models.base import Parts, Recurrent, embed, read_out
+from chatrwkv.engine.ops import (
+    NOTHING_4,
+    last_valid,
+    project,
+    project_wide,
+    real_tokens,
+    token_shift,
+    wkv4_step,
+)
 from chatrwkv.engine.recurrences import wkv4_scan
 from chatrwkv.engine.weights import Norm, TensorReader, fold_ln0
 from chatrwkv.errors import ModelUnsupported
@@ -35,7 +42,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from chatrwkv.engine.models.base import Blocks
     from chatrwkv.engine.spec import ModelSpec
     from chatrwkv.engine.state import Scratch
 
@@ -83,7 +89,7 @@ class Ffn4:
         """h, p (…, C) -> (…, C)."""
         k = project(torch.lerp(p, h, self.mix_k), self.key).relu().square()
         r = project(torch.lerp(p, h, self.mix_r), self.receptance).sigmoid()
-        return r * project(k, self.value)
+        return r * project_wide(k, self.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +172,7 @@ def forward(
     Returns:
         logits (B, T, V) or (B, V) and the new state, in the dtype of the vectors.
     """
-    x = F.embedding(token_ids, weights.emb).to(weights.ln_out.weight.dtype)
-    if weights.ln0 is not None:
-        x = weights.ln0(x)
-    x, new, _ = blocks(weights.layers, x, state, lengths)
-    if not all_logits:
-        x = last_valid(x, x[:, 0], lengths)
-    return project(weights.ln_out(x), weights.head), new
+    return PARTS.forward(weights, token_ids, state, lengths, all_logits=all_logits)
 
 
 def blocks(
@@ -196,6 +196,9 @@ def blocks(
         for name, part in zip(("att_shift", "aa", "bb", "pp", "ffn_shift"), parts, strict=True):
             new[name].append(part)
     return x, {name: torch.stack(parts) for name, parts in new.items()}, None
+
+
+PARTS = Parts(blocks, embed, read_out)
 
 
 def time_mix(att: Att4, h: Tensor, p: Tensor, sums: Sums, real: Tensor | None) -> tuple[Tensor, Sums]:
@@ -224,7 +227,7 @@ def refuse_extras(tensors: Mapping[str, Tensor]) -> None:
 class RWKV4(Recurrent):
     """An RWKV-4 ready to run, ln0 folded into the embedding."""
 
-    BLOCKS: ClassVar[Blocks | None] = staticmethod(blocks)
+    PARTS: ClassVar[Parts] = PARTS
     RESCALES: ClassVar[bool] = True
 
     def __init__(self, spec: ModelSpec, tensors: Mapping[str, Tensor]) -> None:
@@ -246,12 +249,6 @@ class RWKV4(Recurrent):
     def blank_rows(self, n_rows: int) -> dict[str, Tensor]:
         """See `blank`."""
         return blank(self.spec, n_rows, self.device)
-
-    def forward(
-        self, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None, *, all_logits: bool
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `forward`."""
-        return forward(self.weights, token_ids, state, lengths, all_logits=all_logits)
 
     @torch.inference_mode()
     def step(self, token_ids: Sequence[int], scratch: Scratch) -> Tensor:

@@ -14,21 +14,22 @@ Source: fact sheet sections 6.1 and 6.2; `tests/reference/rwkv4ab.py` in float64
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch.nn import functional as F
 
 from chatrwkv.engine.models import rwkv4
-from chatrwkv.engine.models.base import Recurrent
-from chatrwkv.engine.models.rwkv4 import Weights4, refuse_extras, time_mix
+from chatrwkv.engine.models.base import Parts, Recurrent, embed, read_out
+from chatrwkv.engine.models.rwkv4 import Layer4, Weights4, refuse_extras, time_mix
 from chatrwkv.engine.ops import last_valid, project, real_tokens, token_shift
 from chatrwkv.engine.past import Growth, blank_past
 from chatrwkv.engine.spec import Generation
-from chatrwkv.engine.weights import Norm, TensorReader
+from chatrwkv.engine.state import N_PAST
+from chatrwkv.engine.weights import Norm, TensorReader, fold_ln0
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Self
 
     from torch import Tensor
@@ -115,46 +116,52 @@ class Heed:
 
 
 @dataclass(frozen=True, slots=True)
-class Weights4AB:
-    """Those of an RWKV-4, and the attention: `tiny` in 4a, one of `heeds` a layer in 4b."""
+class Layer4AB(Layer4):
+    """One block of RWKV-4, and its attention."""
 
-    base: Weights4
+    tiny: Tiny | None = None  # of one block of 4a
+    heed: Heed | None = None  # of every block of 4b
+
+
+@dataclass(frozen=True, slots=True)
+class Weights4AB:
+    """Those of an RWKV-4, and the attention: views of the tensors they were built from."""
+
+    emb: Tensor  # (V, C)
     raw_emb: Tensor  # (V, C), before ln0 also when folded
-    tiny: Tiny | None
-    heeds: tuple[Heed, ...]
+    ln0: Norm | None  # None once folded into emb
+    layers: tuple[Layer4AB, ...]
+    ln_out: Norm
+    head: Tensor  # (V, C)
 
     @classmethod
     def build(cls, tensors: Mapping[str, Tensor], spec: ModelSpec) -> Self:
         """Sort a flat `name -> tensor` mapping; every shape is checked, nothing is copied or folded."""
-        base = Weights4.build(tensors, spec)
-        is_4a = spec.generation is Generation.V4A
-        reader = TensorReader(tensors)
-        blocks = () if is_4a else range(spec.n_layer)
-        return cls(
-            base=base,
-            raw_emb=base.emb,
-            tiny=Tiny.read(tensors, spec.n_embd) if is_4a else None,
-            heeds=tuple(Heed.read(reader.under(f"blocks.{i}.att."), spec.n_embd) for i in blocks),
-        )
-
-    @property
-    def emb(self) -> Tensor:
-        """The embedding that enters block 0."""
-        return self.base.emb
+        base, reader, C = Weights4.build(tensors, spec), TensorReader(tensors), spec.n_embd
+        tiny = Tiny.read(tensors, C) if spec.generation is Generation.V4A else None
+        layers = []
+        for i, layer in enumerate(base.layers):
+            heed = Heed.read(reader.under(f"blocks.{i}.att."), C) if tiny is None else None
+            here = tiny if tiny is not None and tiny.block == i else None
+            layers.append(Layer4AB(layer.ln1, layer.att, layer.ln2, layer.ffn, tiny=here, heed=heed))
+        return cls(base.emb, base.emb, base.ln0, tuple(layers), base.ln_out, base.head)
 
     def folded(self) -> Self:
         """The same with ln0 applied to the embedding, once, for inference. Not for training."""
-        return replace(self, base=self.base.folded())
+        return self if self.ln0 is None else replace(self, emb=fold_ln0(self.emb, self.ln0), ln0=None)
 
 
 def blank(weights: Weights4AB, spec: ModelSpec, n_rows: int, device: torch.device) -> dict[str, Tensor]:
     """The state before the first token, B behind L."""
     state = rwkv4.blank(spec, n_rows, device)
-    if weights.tiny is not None:
-        state["tiny"] = torch.zeros(1, n_rows, weights.tiny.query.shape[0], spec.n_embd, device=device)
-        return state
-    width = weights.heeds[0].key.shape[0]
-    return state | blank_past(n_rows, device, kk=(spec.n_layer, width), vv=(spec.n_layer, width))
+    for layer in weights.layers:
+        if layer.tiny is not None:
+            d = layer.tiny.query.shape[0]
+            return state | {"tiny": torch.zeros(1, n_rows, d, spec.n_embd, device=device)}
+        if layer.heed is not None:
+            width = (spec.n_layer, layer.heed.key.shape[0])
+            return state | blank_past(n_rows, device, kk=width, vv=width)
+    return state
 
 
 def forward(
@@ -177,49 +184,84 @@ def forward(
     Returns:
         logits (B, T, V) or (B, V) and the new state, in the dtype of the vectors.
     """
-    base, real = weights.base, real_tokens(token_ids, lengths)
-    vectors = base.ln_out.weight.dtype
-    x = F.embedding(token_ids, base.emb).to(vectors)
-    if base.ln0 is not None:
-        x = base.ln0(x)
-    growth = Growth(state, token_ids.shape[1], lengths) if weights.heeds else None
+    return PARTS.forward(weights, token_ids, state, lengths, all_logits=all_logits)
+
+
+@dataclass(frozen=True, slots=True)
+class Call4AB:
+    """What the blocks of one call share."""
+
+    e: Tensor | None  # (B, T, C), embedding before ln0, of 4a
+    m: Tensor | None  # (B, d, C): M of 4a, before its block and after
+    growth: Growth | None  # of 4b
+
+
+def enter(
+    weights: Weights4AB, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None
+) -> tuple[Tensor, Call4AB]:
+    """The embedding, through ln0 and as it is."""
+    x, _ = embed(weights, token_ids, state, lengths)
+    if "tiny" not in state:
+        return x, Call4AB(None, None, Growth(state, token_ids.shape[1], lengths))
+    return x, Call4AB(F.embedding(token_ids, weights.raw_emb).to(x.dtype), state["tiny"][0], None)
+
+
+def blocks(
+    layers: Sequence[Layer4AB], x: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None, call: Call4AB
+) -> tuple[Tensor, dict[str, Tensor], Call4AB]:
+    """Some layers one after the other: x (B, T, C), their state -> x, their new state, the call with M."""
+    real, growth = real_tokens(x[..., 0], lengths), call.growth
     new: dict[str, list[Tensor]] = {name: [] for name in NAMES}
     past: dict[str, list[Tensor]] = {"past_kk": [], "past_vv": []}
-    after = {}
-    for i, layer in enumerate(base.layers):
+    for i, layer in enumerate(layers):
         h, p = layer.ln1(x), state["att_shift"][i]
         shifted = token_shift(h, p)
         y, sums = time_mix(layer.att, h, shifted, (state["aa"][i], state["bb"][i], state["pp"][i]), real)
-        if growth is not None:
-            old = (state["past_kk"][i], state["past_vv"][i])
-            read, kk, vv = weights.heeds[i](h, shifted, old, growth)
+        x = torch.add(x, y, alpha=layer.scale)
+        if layer.heed is not None and growth is not None:
+            read, kk, vv = layer.heed(h, shifted, (state["past_kk"][i], state["past_vv"][i]), growth)
             past["past_kk"].append(kk)
             past["past_vv"].append(vv)
-            y = y + read
-        x = x + y
+            x = x + read
         g, q = layer.ln2(x), state["ffn_shift"][i]
-        x = x + layer.ffn(g, token_shift(g, q))
-        if weights.tiny is not None and weights.tiny.block == i:
-            e = F.embedding(token_ids, weights.raw_emb).to(vectors)
-            gain, m = weights.tiny(x, e, state["tiny"][0], real)
-            x, after["tiny"] = x + gain, m[None]
+        x = torch.add(x, layer.ffn(g, token_shift(g, q)), alpha=layer.scale)
+        if layer.tiny is not None and call.e is not None and call.m is not None:
+            gain, m = layer.tiny(x, call.e, call.m, real)
+            x, call = x + gain, replace(call, m=m)
         parts = (last_valid(h, p, lengths), *sums, last_valid(g, q, lengths))
         for name, part in zip(NAMES, parts, strict=True):
             new[name].append(part)
-    after |= {name: torch.stack(layers) for name, layers in new.items()}
-    if growth is not None:
-        after |= growth.rest(past)
-    if not all_logits:
-        x = last_valid(x, x[:, 0], lengths)
-    return project(base.ln_out(x), base.head), {name: after[name] for name in state}
+    after = {name: torch.stack(parts) for name, parts in new.items()}
+    return x, after if growth is None else after | growth.kept(past), call
+
+
+def leave(
+    weights: Weights4AB,
+    x: Tensor,
+    call: Call4AB,
+    state: Mapping[str, Tensor],
+    lengths: Tensor | None,
+    *,
+    all_logits: bool,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Logits (B, T, V) or (B, V), and M or the length of the past."""
+    logits, _ = read_out(weights, x, call, state, lengths, all_logits=all_logits)
+    rest = {} if call.m is None else {"tiny": call.m[None]}
+    return logits, rest if call.growth is None else call.growth.rest({})
+
+
+PARTS = Parts(blocks, enter, leave, frozenset({N_PAST, "tiny"}))
 
 
 class RWKV4AB(Recurrent):
     """An RWKV-4a or 4b ready to run, ln0 folded into the embedding; one token is a scan of T = 1."""
 
+    PARTS: ClassVar[Parts] = PARTS
+    RESCALES: ClassVar[bool] = True
+
     def __init__(self, spec: ModelSpec, tensors: Mapping[str, Tensor]) -> None:
         self.weights = Weights4AB.build(tensors, spec).folded()
-        super().__init__(spec, self.weights.base.emb.device)
+        super().__init__(spec, self.weights.emb.device)
 
     @staticmethod
     def check(tensors: Mapping[str, Tensor], spec: ModelSpec) -> None:
@@ -230,9 +272,3 @@ class RWKV4AB(Recurrent):
     def blank_rows(self, n_rows: int) -> dict[str, Tensor]:
         """See `blank`."""
         return blank(self.weights, self.spec, n_rows, self.device)
-
-    def forward(
-        self, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None, *, all_logits: bool
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `forward`."""
-        return forward(self.weights, token_ids, state, lengths, all_logits=all_logits)

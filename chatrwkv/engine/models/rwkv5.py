@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from chatrwkv.engine.models.base import Recurrent
+from chatrwkv.engine.models.base import Parts, Recurrent, embed, read_out
 from chatrwkv.engine.models.rwkv4 import Ffn4
 from chatrwkv.engine.ops import (
     group_norm,
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from chatrwkv.engine.models.base import Blocks
     from chatrwkv.engine.spec import ModelSpec
     from chatrwkv.engine.state import Scratch
 
@@ -167,13 +166,7 @@ def forward(
     Returns:
         logits (B, T, V) or (B, V) and the new state, in the dtype of the vectors.
     """
-    x = F.embedding(token_ids, weights.emb).to(weights.ln_out.weight.dtype)
-    if weights.ln0 is not None:
-        x = weights.ln0(x)
-    x, new, _ = blocks(weights.layers, x, state, lengths)
-    if not all_logits:
-        x = last_valid(x, x[:, 0], lengths)
-    return project(weights.ln_out(x), weights.head), new
+    return PARTS.forward(weights, token_ids, state, lengths, all_logits=all_logits)
 
 
 def blocks(
@@ -196,6 +189,9 @@ def blocks(
         new["ffn_shift"].append(last_valid(h, p, lengths))
         x = torch.add(x, layer.ffn(h, token_shift(h, p)), alpha=layer.scale)
     return x, {name: torch.stack(parts) for name, parts in new.items()}, None
+
+
+PARTS = Parts(blocks, embed, read_out)
 
 
 def _att(att: Att5, h: Tensor, p: Tensor, s: Tensor, real: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -225,7 +221,7 @@ def _out(att: Att5, y: Tensor, h: Tensor, p: Tensor) -> Tensor:
 class RWKV5(Recurrent):
     """An RWKV-5 ready to run, ln0 folded into the embedding."""
 
-    BLOCKS: ClassVar[Blocks | None] = staticmethod(blocks)
+    PARTS: ClassVar[Parts] = PARTS
     RESCALES: ClassVar[bool] = True
 
     def __init__(self, spec: ModelSpec, tensors: Mapping[str, Tensor]) -> None:
@@ -242,12 +238,6 @@ class RWKV5(Recurrent):
     def blank_rows(self, n_rows: int) -> dict[str, Tensor]:
         """See `blank`."""
         return blank(self.spec, n_rows, self.device)
-
-    def forward(
-        self, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None, *, all_logits: bool
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `forward`."""
-        return forward(self.weights, token_ids, state, lengths, all_logits=all_logits)
 
     @torch.inference_mode()
     def step(self, token_ids: Sequence[int], scratch: Scratch) -> Tensor:

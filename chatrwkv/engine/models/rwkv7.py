@@ -27,11 +27,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
-from chatrwkv.engine.models.base import Recurrent
+from chatrwkv.engine.models.base import Parts, Recurrent, embed, read_out
 from chatrwkv.engine.ops import (
     group_norm,
     last_valid,
     project,
+    project_wide,
     real_tokens,
     token_shift,
     wkv7_step_,
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from chatrwkv.engine.models.base import Blocks
     from chatrwkv.engine.spec import ModelSpec
     from chatrwkv.engine.state import Scratch
 
@@ -198,19 +198,14 @@ def forward(
     Returns:
         logits (B, T, V) or (B, V) and the new state, in the dtype of the vectors.
     """
-    x, new_state = hidden(weights, token_ids, state, lengths)
-    if not all_logits:
-        x = last_valid(x, x[:, 0], lengths)
-    return project(weights.ln_out(x), weights.head), new_state
+    return PARTS.forward(weights, token_ids, state, lengths, all_logits=all_logits)
 
 
 def hidden(
     weights: Weights7, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The residual stream after the last block (B, T, C), and the new state: `forward` without the head."""
-    x = F.embedding(token_ids, weights.emb).to(weights.ln_out.weight.dtype)
-    if weights.ln0 is not None:
-        x = weights.ln0(x)
+    x, _ = embed(weights, token_ids, state, lengths)
     x, new_state, _ = blocks(weights.layers, x, state, lengths)
     return x, new_state
 
@@ -235,6 +230,9 @@ def blocks(
         new_state["ffn_shift"].append(last_valid(h, p, lengths))
         x = x + _ffn(layer.ffn, h, token_shift(h, p))
     return x, {name: torch.stack(parts) for name, parts in new_state.items()}, v_first
+
+
+PARTS = Parts(blocks, embed, read_out)
 
 
 def time_mix(
@@ -268,7 +266,7 @@ def time_mix(
 def _ffn(ffn: Ffn7, h: Tensor, p: Tensor) -> Tensor:
     """Channel mixing: h, p (…, C) -> (…, C)."""
     k = project(h + (p - h) * ffn.x_k, ffn.key).relu().square()
-    return project(k, ffn.value)
+    return project_wide(k, ffn.value)
 
 
 def _lora(lora: Lora, x: Tensor, act: Callable[[Tensor], Tensor] | None = None) -> Tensor:
@@ -281,7 +279,7 @@ def _lora(lora: Lora, x: Tensor, act: Callable[[Tensor], Tensor] | None = None) 
 class RWKV7(Recurrent):
     """An RWKV-7 ready to run, ln0 folded into the embedding."""
 
-    BLOCKS: ClassVar[Blocks | None] = staticmethod(blocks)
+    PARTS: ClassVar[Parts] = PARTS
 
     def __init__(self, spec: ModelSpec, tensors: Mapping[str, Tensor]) -> None:
         self.weights = Weights7.build(tensors, spec).folded()
@@ -296,12 +294,6 @@ class RWKV7(Recurrent):
     def blank_rows(self, n_rows: int) -> dict[str, Tensor]:
         """See `blank`."""
         return blank(self.spec, n_rows, self.device)
-
-    def forward(
-        self, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None, *, all_logits: bool
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `forward`."""
-        return forward(self.weights, token_ids, state, lengths, all_logits=all_logits)
 
     @torch.inference_mode()
     def step(self, token_ids: Sequence[int], scratch: Scratch) -> Tensor:

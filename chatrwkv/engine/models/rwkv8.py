@@ -24,17 +24,18 @@ Source: fact sheet sections 9.1 to 9.3; `tests/reference/rwkv8.py` in float64.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch.nn import functional as F
 
 from chatrwkv.engine.models import rwkv7
-from chatrwkv.engine.models.base import Recurrent
+from chatrwkv.engine.models.base import Parts, Recurrent, read_out
 from chatrwkv.engine.models.rwkv7 import Layer7, read_layer, stacked_mixes, time_mix, time_mix_step
-from chatrwkv.engine.ops import last_valid, project, real_tokens, token_shift
+from chatrwkv.engine.ops import last_valid, project, project_wide, real_tokens, token_shift
 from chatrwkv.engine.past import Growth, blank_past
 from chatrwkv.engine.spec import Generation
+from chatrwkv.engine.state import N_PAST, PAST_IDS
 from chatrwkv.engine.weights import Norm, TensorReader, fold_ln0
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ class Table:
         rows, lift = torch.empty_like(self.rows), self.lift.float().t()
         for start in range(0, len(rows), _FOLD_ROWS):
             part = slice(start, start + _FOLD_ROWS)
-            rows[part] = (self.rows[part].float() + emb[part].float() @ lift).to(rows.dtype)
+            e = emb[part].to(rows.device)
+            rows[part] = (self.rows[part].float() + e.float() @ lift).to(rows.dtype)
         return Table(rows, None)
 
 
@@ -186,7 +188,7 @@ class Layer8:
         k = project(h + (p - h) * ffn.x_k, ffn.key).relu().square()
         if self.deep is not None:
             k = k * self.deep(h, self.deep.table(token_ids, e))
-        out = project(k, ffn.value)
+        out = project_wide(k, ffn.value)
         return out if self.enn is None else out * F.embedding(token_ids, self.enn).to(out.dtype)
 
 
@@ -282,59 +284,105 @@ def forward(
     Returns:
         logits (B, T, V) or (B, V) and the new state, in the dtype of the vectors.
     """
-    real, v_first = real_tokens(token_ids, lengths), None
-    x = e = weights.embed(token_ids)
-    heeding = _Heeding(weights, token_ids, state, lengths) if weights.layers[0].dea is not None else None
+    return PARTS.forward(weights, token_ids, state, lengths, all_logits=all_logits)
+
+
+@dataclass(frozen=True, slots=True)
+class Past8:
+    """The tokens that DEA reads: all there were, and those of this call."""
+
+    growth: Growth
+    ids: Tensor  # (B, W)
+    e: Tensor  # (B, W, C)
+
+
+@dataclass(frozen=True, slots=True)
+class Call8:
+    """What the blocks of one call share."""
+
+    token_ids: Tensor  # (B, T)
+    e: Tensor  # (B, T, C)
+    v_first: Tensor | None  # (B, T, C), from block 0 on
+    past: Past8 | None  # with DEA
+
+
+def enter(
+    weights: Weights8, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None
+) -> tuple[Tensor, Call8]:
+    """The embedding of the tokens, and with DEA of all that came before."""
+    e, past = weights.embed(token_ids), None
+    if PAST_IDS in state:
+        growth = Growth(state, token_ids.shape[1], lengths)
+        ids = growth.extend(state[PAST_IDS][0], token_ids)
+        past = Past8(growth, ids, weights.embed(ids))
+    return e, Call8(token_ids, e, None, past)
+
+
+def blocks(
+    layers: Sequence[Layer8], x: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None, call: Call8
+) -> tuple[Tensor, dict[str, Tensor], Call8]:
+    """Some layers one after the other: x (B, T, C), their state -> x, their new state, the call with v_first."""
+    real, v_first = real_tokens(x[..., 0], lengths), call.v_first
     new: dict[str, list[Tensor]] = {name: [] for name in NAMES}
-    for i, layer in enumerate(weights.layers):
+    heeding = Heeding(call.past, state, lengths) if call.past is not None else None
+    for i, layer in enumerate(layers):
         h, p = layer.base.ln1(x), state["att_shift"][i]
         y, s, v_first = time_mix(layer.base.att, h, token_shift(h, p), state["wkv"][i], v_first, real)
         if heeding is not None and layer.dea is not None:
             y = y + heeding(i, layer.dea, x)
         x = x + y
         g, q = layer.base.ln2(x), state["ffn_shift"][i]
-        x = x + layer.channel_mix(g, token_shift(g, q), token_ids, e)
+        x = x + layer.channel_mix(g, token_shift(g, q), call.token_ids, call.e)
         for name, part in zip(NAMES, (last_valid(h, p, lengths), s, last_valid(g, q, lengths)), strict=True):
             new[name].append(part)
-    after = {name: torch.stack(layers) for name, layers in new.items()}
-    if heeding is not None:
-        after |= heeding.rest()
-    if not all_logits:
-        x = last_valid(x, x[:, 0], lengths)
-    return project(weights.ln_out(x), weights.head), after
+    after = {name: torch.stack(parts) for name, parts in new.items()}
+    return x, after | ({} if heeding is None else heeding.kept()), replace(call, v_first=v_first)
 
 
-class _Heeding:
-    """DEA over one call, block by block: what of the past the blocks share, and what the state keeps."""
+def leave(
+    weights: Weights8,
+    x: Tensor,
+    call: Call8,
+    state: Mapping[str, Tensor],
+    lengths: Tensor | None,
+    *,
+    all_logits: bool,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Logits (B, T, V) or (B, V), and the ids of the past."""
+    logits, rest = read_out(weights, x, call, state, lengths, all_logits=all_logits)
+    return logits, rest if call.past is None else call.past.growth.rest({PAST_IDS: call.past.ids})
 
-    def __init__(
-        self, weights: Weights8, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None
-    ) -> None:
-        self._state, self._lengths = state, lengths
-        self._growth = Growth(state, token_ids.shape[1], lengths)
-        self._ids = self._growth.extend(state["past_ids"][0], token_ids)
-        self._e = weights.embed(self._ids)
-        self._past: dict[str, list[Tensor]] = {"past_k": [], "past_v": [], "past_ids": [self._ids]}
+
+PARTS = Parts(blocks, enter, leave, frozenset({N_PAST, PAST_IDS}))
+
+
+class Heeding:
+    """DEA over one call, block by block, and what the state of these blocks keeps."""
+
+    def __init__(self, past: Past8, state: Mapping[str, Tensor], lengths: Tensor | None) -> None:
+        self._past, self._state, self._lengths = past, state, lengths
+        self._grown: dict[str, list[Tensor]] = {"past_k": [], "past_v": []}
         self._q: list[Tensor] = []
 
     def __call__(self, i: int, dea: Dea, x: Tensor) -> Tensor:
         """What x (B, T, C), at the entry of block i, gains."""
-        k = self._growth.extend(self._state["past_k"][i], project(x, dea.k_down))
-        v = self._growth.extend(self._state["past_v"][i], project(x, dea.v_down))
-        self._past["past_k"].append(k)
-        self._past["past_v"].append(v)
+        growth = self._past.growth
+        k = growth.extend(self._state["past_k"][i], project(x, dea.k_down))
+        v = growth.extend(self._state["past_v"][i], project(x, dea.v_down))
+        self._grown["past_k"].append(k)
+        self._grown["past_v"].append(v)
         q = project(x, dea.query)
         if dea.mixes is not None:
             before = self._state["q_shift"][i]
             self._q.append(last_valid(q, before, self._lengths))
             q = torch.lerp(q, token_shift(q, before), dea.mixes[0])
-        keys, values = dea.keys_values(k, v, self._ids, self._e)
-        return dea.attend(q, keys, values, self._growth)
+        keys, values = dea.keys_values(k, v, self._past.ids, self._past.e)
+        return dea.attend(q, keys, values, growth)
 
-    def rest(self) -> dict[str, Tensor]:
+    def kept(self) -> dict[str, Tensor]:
         """What the state keeps."""
         shift = {"q_shift": torch.stack(self._q)} if self._q else {}
-        return shift | self._growth.rest(self._past)
+        return shift | self._past.growth.kept(self._grown)
 
 
 class RWKV8(Recurrent):
@@ -345,6 +393,8 @@ class RWKV8(Recurrent):
         tensors: taken over and **emptied**: the tables of DEA are half of a 7b file (1.6 GB of 3.3), and
             are let go layer by layer as they are folded.
     """
+
+    PARTS: ClassVar[Parts] = PARTS
 
     def __init__(self, spec: ModelSpec, tensors: dict[str, Tensor]) -> None:
         whole = Weights8.build(tensors, spec)
@@ -365,20 +415,15 @@ class RWKV8(Recurrent):
         """See `blank`."""
         return blank(self.weights, self.spec, n_rows, self.device)
 
-    def forward(
-        self, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None, *, all_logits: bool
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `forward`."""
-        return forward(self.weights, token_ids, state, lengths, all_logits=all_logits)
-
     @torch.inference_mode()
     def step(self, token_ids: Sequence[int], scratch: Scratch) -> Tensor:
         """Read one token into each row: logits (B, V). The same as `scan` with T = 1, in fewer operations."""
         scratch.to(self.device)
         weights, state, v_first = self.weights, scratch.tensors, None
         ids = torch.tensor(token_ids, device=self.device)
-        x = e = weights.embed(ids)
-        heeding = _Heeding(weights, ids[:, None], state, None) if weights.layers[0].dea is not None else None
+        call = enter(weights, ids[:, None], state, None)[1]
+        x = e = call.e[:, 0]
+        heeding = Heeding(call.past, state, None) if call.past is not None else None
         for i, layer in enumerate(weights.layers):
             h, p = layer.base.ln1(x), state["att_shift"][i]
             y, v_first = time_mix_step(layer.base.att, self._mixes[i], h, p, state["wkv"][i], v_first)
@@ -389,6 +434,6 @@ class RWKV8(Recurrent):
             h, p = layer.base.ln2(x), state["ffn_shift"][i]
             x = x + layer.channel_mix(h, p, ids, e)
             p.copy_(h)
-        if heeding is not None:
-            scratch.tensors |= heeding.rest()
+        if heeding is not None and call.past is not None:
+            scratch.tensors |= heeding.kept() | call.past.growth.rest({PAST_IDS: call.past.ids})
         return project(weights.ln_out(x), weights.head)

@@ -1,8 +1,7 @@
 """A model whose layers are on several devices, or are copied to one at each use.
 
-Every family that gives its `blocks` can be split. The stream, the state of the layers and what one block
-carries to the next are moved at the borders; states rest on the device of the first layer. One token is a
-scan of one: the families' in-place `step` knows one device only.
+The stream, the state of the layers and what the blocks share are moved at the borders; the state rests on
+the device of the first layer. One token is a scan of one: the families' in-place `step` knows one device only.
 """
 
 from __future__ import annotations
@@ -12,29 +11,29 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn import functional as F
 
 from chatrwkv.engine.models.base import Recurrent
-from chatrwkv.engine.ops import last_valid, project
+from chatrwkv.engine.past import Growth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
 
-    from chatrwkv.engine.models.base import Blocks
     from chatrwkv.engine.plan import Plan
+
+
+_NOT_AT_THE_END = {"emb", "raw_emb", "layers"}  # fields of the families' weights that `leave` has no use for
 
 
 class Split(Recurrent):
     """`model`, whose tensors are where `plan` says, run from there."""
 
-    def __init__(self, model: Recurrent, blocks: Blocks, plan: Plan) -> None:
+    def __init__(self, model: Recurrent, plan: Plan) -> None:
         super().__init__(model.spec, _device(plan.slots[0].device))
         self.weights = model.weights
         self.plan = plan
         self._model = model
-        self._blocks = blocks
         # (first layer, end, device, streamed): streamed layers alone, so that one at a time is copied
         self._runs: list[tuple[int, int, torch.device, bool]] = []
         layers = enumerate(plan.slots[:-1])
@@ -51,35 +50,47 @@ class Split(Recurrent):
         self, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None, *, all_logits: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The family's forward, with a move before each run of layers."""
-        weights = self.weights
-        x = F.embedding(token_ids.to(weights.emb.device), weights.emb).float()
-        new: dict[str, list[Tensor]] = {name: [] for name in state}
-        carry: Tensor | None = None
+        parts, weights = self._model.PARTS, self.weights
+        of_layers = {name: t for name, t in state.items() if name not in parts.of_no_layer}
+        others = {name: t for name, t in state.items() if name in parts.of_no_layer}
+
+        def at(device: torch.device) -> tuple[dict[str, Tensor], Tensor | None]:
+            return moved(others, device), moved(lengths, device)
+
+        home = weights.emb.device
+        x, shared = parts.enter(weights, token_ids.to(home), *at(home))
+        new: dict[str, list[Tensor]] = {name: [] for name in of_layers}
         for first, end, device, is_streamed in self._runs:
             layers = weights.layers[first:end]
             if is_streamed:
                 layers = tuple(moved(layer, device) for layer in layers)
-            own = {name: tensor[first:end].to(device) for name, tensor in state.items()}
-            carry = None if carry is None else carry.to(device)
-            here = None if lengths is None else lengths.to(device)
-            x, after, carry = self._blocks(layers, x.to(device), own, here, carry)
+            own = {name: tensor[first:end].to(device) for name, tensor in of_layers.items()}
+            x, after, shared = parts.blocks(
+                layers, x.to(device), own, moved(lengths, device), moved(shared, device)
+            )
             for name, tensor in after.items():
                 new[name].append(tensor.to(self.device))
-        if not all_logits:
-            x = last_valid(x, x[:, 0], None if lengths is None else lengths.to(x.device))
-        ln_out, head, place = weights.ln_out, weights.head, _device(self.plan.slots[-1].device)
-        if self.plan.slots[-1].streamed:
-            ln_out, head = moved(ln_out, place), moved(head, place)
-        logits = project(ln_out(x.to(place)), head).to(self.device)
-        return logits, {name: torch.cat(parts) for name, parts in new.items()}
+        place, slot = _device(self.plan.slots[-1].device), self.plan.slots[-1]
+        if slot.streamed:
+            names = (f.name for f in fields(weights) if f.name not in _NOT_AT_THE_END)
+            weights = replace(weights, **{name: moved(getattr(weights, name), place) for name in names})
+        logits, rest = parts.leave(
+            weights, x.to(place), moved(shared, place), *at(place), all_logits=all_logits
+        )
+        merged = {name: torch.cat(runs) for name, runs in new.items()} | moved(rest, self.device)
+        return logits.to(self.device), {name: merged[name] for name in state}
 
 
 def moved(part: Any, device: torch.device) -> Any:
-    """A tensor, or a dataclass of tensors, on `device`; copies of pinned memory do not wait."""
-    if isinstance(part, torch.Tensor):
+    """Tensors, however they are held, on `device`; copies of pinned memory do not wait."""
+    if isinstance(part, (torch.Tensor, Growth)):
         return part.to(device, non_blocking=True)
     if is_dataclass(part) and not isinstance(part, type):
         return replace(part, **{f.name: moved(getattr(part, f.name), device) for f in fields(part)})
+    if isinstance(part, dict):
+        return {name: moved(value, device) for name, value in part.items()}
+    if isinstance(part, tuple):
+        return tuple(moved(value, device) for value in part)
     return part
 
 
