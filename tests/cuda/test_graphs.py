@@ -172,6 +172,7 @@ def test_a_step_that_makes_a_new_state_is_not_replayed():
 
 
 def test_only_steps_on_a_gpu_are_recorded(monkeypatch):
+    monkeypatch.delenv("CHATRWKV_NATIVE", raising=False)
     model = model_of(rwkv7)
     assert not can_be_graphed(model)
     model.device = torch.device("cuda", 0)
