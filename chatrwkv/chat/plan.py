@@ -285,11 +285,10 @@ def reply_dialect(node: Node, template: PromptTemplate, tokenizer_id: str) -> st
 
 
 def _root_segment(root: Node, template: PromptTemplate) -> Segment:
-    if root.base:  # it stands for the opening, too
-        system = template.system_segment(root.text)
-        return Segment(root.id, system, known=root.tokens, is_start=True, base=root.base)
     text = template.opening() + template.system_segment(root.text)
-    return Segment(root.id, text, start_ids=template.start_ids, known=root.tokens, is_start=True)
+    return Segment(
+        root.id, text, start_ids=template.start_ids, known=root.tokens, is_start=True, base=root.base
+    )
 
 
 def _turn_text(node: Node, template: PromptTemplate, *, first: bool, mode: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from chatrwkv import __version__
 from chatrwkv.commands.options import AppOptions
+from chatrwkv.commands.placement import add_placement, placement_flags, plan_lines
 from chatrwkv.errors import BadValue, ConfigError
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--state", metavar="FILE", help="start a chat from a saved state, or from one of another program"
     )
     parser.add_argument("--prompt", metavar="NAME", help="prompt template (`chatrwkv prompts list`)")
+    add_placement(parser)
     parser.add_argument("--config", metavar="FILE", help="read this settings file instead of your own")
     parser.add_argument("--offline", action="store_true", help="never use the network")
     parser.add_argument("--version", action=VersionAction, help="show versions and leave")
@@ -74,6 +76,7 @@ def open_app(args: argparse.Namespace) -> int:
             hint="For pipes there is `chatrwkv run`.",
         )
     options = app_options(args)
+    _tell_plan(args, options.settings)
     from chatrwkv.engine import without_collector
 
     with without_collector():
@@ -113,6 +116,16 @@ def app_options(args: argparse.Namespace) -> AppOptions:
     )
 
 
+def _tell_plan(args: argparse.Namespace, settings: Settings) -> None:
+    """Where the model will be, if the command line says where; also what is wrong with that, while it can."""
+    if settings.model.default and any(placement_flags(args).values()):
+        from chatrwkv.commands.models import model_entry, weights_file
+        from chatrwkv.commands.output import narrate
+
+        for line in plan_lines(weights_file(model_entry(settings).path), settings):
+            narrate(line)
+
+
 def _settings(args: argparse.Namespace) -> tuple[Settings, tuple[str, ...]]:
     """The settings; what is wrong in the user's own file is a warning, in a file named by a flag an error."""
     from chatrwkv.commands.settings import CONFIGURABLE, settings_of
@@ -122,6 +135,7 @@ def _settings(args: argparse.Namespace) -> tuple[Settings, tuple[str, ...]]:
         "model.default": args.model,
         "chat.template": args.prompt,
         "offline": True if args.offline else None,
+        **placement_flags(args),
     }
     try:
         return settings_of(args, flags), ()

@@ -53,14 +53,12 @@ def _whole(strategy: str) -> dict[str, str | None]:
 
 
 def plan_lines(path: Path, settings: Settings) -> list[str]:
-    """What is where, and the memory of each device; [] when the settings name no strategy.
+    """What is where, and the memory of each device; [] when the settings leave both to the program.
 
     Raises:
-        ChatRWKVError: the file or the strategy cannot be used.
+        ChatRWKVError: the file, the device, the precision or the strategy cannot be used.
     """
-    from chatrwkv.engine.plan import is_strategy
-
-    if not is_strategy(settings.model.device):
+    if settings.model.device == settings.model.dtype == "auto":
         return []
     fields = plan_fields(path, settings)
     memory = ", ".join(f"{device} {size}" for device, size in fields["memory"].items())
@@ -70,27 +68,21 @@ def plan_lines(path: Path, settings: Settings) -> list[str]:
 def plan_fields(path: Path, settings: Settings, *, in_bytes: bool = False) -> Mapping[str, Any]:
     """The plan of the settings' device and precision for one file, without reading its weights.
 
-    `auto` is shown as what it is on a machine without a GPU.
+    The devices need not be here, so that it can be asked what would fit one.
 
     Raises:
-        ChatRWKVError: the file or the strategy cannot be used.
+        ChatRWKVError: the file, the device, the precision or the strategy cannot be used.
     """
-    from chatrwkv.engine import detect
+    from chatrwkv.engine import Generation, detect
     from chatrwkv.engine.checkpoint import open_checkpoint
-    from chatrwkv.engine.plan import is_strategy, parse_strategy, plain_plan
+    from chatrwkv.engine.kernels import library
+    from chatrwkv.engine.placement import sketch_plan
     from chatrwkv.text import format_bytes
 
     checkpoint = open_checkpoint(path)
-    n_layer = detect(checkpoint.shapes).n_layer
-    device, dtype = settings.model.device, settings.model.dtype
-    if is_strategy(device):
-        plan = parse_strategy(device, n_layer)
-        plan = plan if dtype == "auto" else plan.with_dtype(dtype)
-    else:
-        device = "cpu" if device == "auto" else device
-        plan = plain_plan(
-            device, ("fp16" if device != "cpu" else "fp32") if dtype == "auto" else dtype, n_layer
-        )
+    spec = detect(checkpoint.shapes, dtype=checkpoint.dtype)
+    is_exact = spec.generation is Generation.V7 and spec.dtype == "bf16" and library() is not None
+    plan = sketch_plan(settings.model.device, settings.model.dtype, spec, is_exact_in_bf16=is_exact)
     memory = plan.memory(checkpoint.shapes)
     return {
         "strategy": plan.text,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from chatrwkv.commands.output import narrate
 from chatrwkv.commands.placement import plan_lines
 from chatrwkv.engine import EngineThread, Progress, prepare_native
-from chatrwkv.engine.plan import is_strategy
 from chatrwkv.paths import Paths
 from chatrwkv.text import cut, sanitise_name
 
@@ -30,10 +29,9 @@ def engine_with_model(settings: Settings) -> Iterator[tuple[EngineThread, ModelI
     from chatrwkv.commands.models import model_entry, weights_file
 
     entry = model_entry(settings)
-    if is_strategy(settings.model.device):
-        for line in plan_lines(weights_file(entry.path), settings):
-            narrate(line)
     prepare_native(Paths.default().cache_dir)
+    for line in plan_lines(weights_file(entry.path), settings):
+        narrate(line)
     engine = EngineThread()
     engine.start()
     try:

@@ -231,7 +231,7 @@ def in_float32(loaded: LoadedModel) -> Recurrent:
             f"{checkpoint.path.name} has changed since it was loaded.", hint="Load it again."
         )
     device = str(next(iter(loaded.model.blank().tensors.values())).device)
-    plan = make_plan(device, "fp32", spec, can_split=False)
+    plan = make_plan(device, "fp32", spec)
     check_memory(loaded.name, checkpoint, plan, is_native=False)
     family, tensors = _family(spec.generation), read_tensors(checkpoint, plan, None, None)
     return cast(

@@ -36,21 +36,36 @@ def make_plan(device: str, dtype: str, spec: ModelSpec, *, is_exact_in_bf16: boo
         BadValue: no such device, precision or strategy here.
         ModelUnsupported: the generation cannot be run so.
     """
-    if is_strategy(device):
-        plan = parse_strategy(device, spec.n_layer)
-        if dtype not in ("auto", "mixed"):
-            plan = plan.with_dtype(dtype)
-        for name in plan.devices:
-            choose_device(name)
-    else:
-        place = choose_device(device)
-        kind = choose_dtype(dtype, place, spec.n_params, is_exact_in_bf16=is_exact_in_bf16)
-        plan = plain_plan(str(place), kind, spec.n_layer)
+    if not is_strategy(device):
+        device = str(choose_device(device))
+    plan = sketch_plan(device, dtype, spec, is_exact_in_bf16=is_exact_in_bf16)
+    for name in plan.devices:
+        choose_device(name)
     if "mps" in plan.devices and spec.generation in _NEEDS_FLOAT64:
         raise ModelUnsupported(
             f"RWKV-{spec.generation} needs float64, which mps has not.", hint="Use the CPU."
         )
     return plan
+
+
+def sketch_plan(device: str, dtype: str, spec: ModelSpec, *, is_exact_in_bf16: bool = False) -> Plan:
+    """The same without a look at whether the devices are here and the model can be run so.
+
+    Raises:
+        BadValue: no device, precision or strategy.
+    """
+    if is_strategy(device):
+        plan = parse_strategy(device, spec.n_layer)
+        return plan if dtype in ("auto", "mixed") else plan.with_dtype(dtype)
+    place = choose_device(device) if device == "auto" else torch.device(_device_name(device))
+    kind = choose_dtype(dtype, place, spec.n_params, is_exact_in_bf16=is_exact_in_bf16)
+    return plain_plan(str(place), kind, spec.n_layer)
+
+
+def _device_name(device: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        raise BadValue(f"There is no device {device!r}.", hint="Use auto, cpu, cuda, cuda:0 or mps.")
+    return device
 
 
 def choose_device(device: str) -> torch.device:
@@ -59,9 +74,7 @@ def choose_device(device: str) -> torch.device:
     Raises:
         BadValue: no such device here.
     """
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
-        raise BadValue(f"There is no device {device!r}.", hint="Use auto, cpu, cuda, cuda:0 or mps.")
-    if device == "mps" and not torch.backends.mps.is_available():
+    if _device_name(device) == "mps" and not torch.backends.mps.is_available():
         raise BadValue("mps was asked for, but torch does not see it.", hint="Use cpu.")
     if device in ("cpu", "mps"):
         return torch.device(device)

@@ -73,3 +73,49 @@ def test_device_that_is_not_there_is_refused_by_name(tmp_path, capsys):
     text.write_text("Hello, you.")
     assert main(["eval", str(text), "--strategy", "cuda:77 fp16 *2 -> cpu fp32"]) == 2
     assert "cuda:77 was asked for" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "plan", "devices"),
+    [
+        (["--device", "cpu", "--dtype", "bf16"], "blocks 0-5 and head: cpu bf16", {"cpu"}),
+        (["--device", "cpu"], "blocks 0-5 and head: cpu fp32", {"cpu"}),
+        (["--device", "cuda:1", "--dtype", "int8"], "blocks 0-5 and head: cuda:1 bf16, weights int8", {"cuda:1"}),
+        (["--device", "cuda"], "blocks 0-5 and head: cuda fp16", {"cuda"}),
+        (["--dtype", "int4"], "blocks 0-5 and head: cpu bf16, weights int4", {"cpu"}),
+        (["--gpu-layers", "0"], "blocks 0-5 and head: cpu fp32", {"cpu"}),
+        (["--strategy", "cuda fp16i8 *10 -> cpu fp32"], "blocks 0-5 and head: cuda fp16, weights int8", {"cuda"}),
+        (["--strategy", "cuda fp16 *0+ -> cpu fp32 *1"], "blocks 0-5: cuda fp16, streamed", {"cuda", "cpu"}),
+    ],
+)  # fmt: skip
+def test_flags_and_strategies_become_one_plan(words, plan, devices, capsys):
+    assert main(["models", "info", "sprout", *words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["plan"][0] == plan
+    assert set(found["memory_of_the_plan"]) == devices
+    assert all(n > 0 for n in found["memory_of_the_plan"].values())
+
+
+def test_plain_flags_are_told_as_a_plan_too_and_no_flags_say_nothing(tmp_path, capsys):
+    text = tmp_path / "a.txt"
+    text.write_text("Hello, you.")
+    assert main(["eval", str(text), "--device", "cpu", "--dtype", "bf16"]) == 0
+    assert capsys.readouterr().err.startswith("blocks 0-5 and head: cpu bf16\nmemory for the weights: cpu 9.")
+    assert main(["eval", str(text)]) == 0
+    assert "blocks" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--device", "gpu"], ["--device", "cuda:x"], ["--strategy", "cpu fp8"]])
+def test_what_is_no_device_is_refused_by_name(words, capsys):
+    assert main(["models", "info", *words]) == 2
+    assert words[-1] in capsys.readouterr().err
+
+
+def test_the_app_takes_the_same_flags():
+    from chatrwkv.cli import parse
+    from chatrwkv.commands.app import app_options
+
+    own = app_options(parse(["-m", "sprout", "--gpu-layers", "2"])).settings.model
+    assert (own.device, own.dtype) == ("cuda fp16 *2 -> cpu fp32", "auto")
+    own = app_options(parse(["--device", "cpu", "--dtype", "int8"])).settings.model
+    assert (own.device, own.dtype) == ("cpu", "int8")

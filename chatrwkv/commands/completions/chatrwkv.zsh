@@ -3,7 +3,7 @@
 
 _chatrwkv() {
     local line state
-    _arguments -s -C '(-h --help)'{-h,--help}'[show this help message and exit]' '(-m --model)'{-m,--model}'[name or path of the model]:model:_files' '(-c --continue)'{-c,--continue}'[go on with the last chat]' '--chat[open this chat (chatrwkv chats list shows the ids)]:id:' '--state[start a chat from a saved state, or from one of another program]:file:_files' '--prompt[prompt template (chatrwkv prompts list)]:name:' '--config[read this settings file instead of your own]:file:_files' '--offline[never use the network]' '--version[show versions and leave]' '1: :->command' '*::argument:->rest'
+    _arguments -s -C '(-h --help)'{-h,--help}'[show this help message and exit]' '(-m --model)'{-m,--model}'[name or path of the model]:model:_files' '(-c --continue)'{-c,--continue}'[go on with the last chat]' '--chat[open this chat (chatrwkv chats list shows the ids)]:id:' '--state[start a chat from a saved state, or from one of another program]:file:_files' '--prompt[prompt template (chatrwkv prompts list)]:name:' '--device[auto, cpu, cuda, cuda,N or mps]:device:' '--dtype[precision of the weights]:auto|fp32|bf16|fp16|int8|int4:(auto fp32 bf16 fp16 int8 int4)' '--gpu-layers[this many layers on the GPU, the rest on the CPU]:n:' '--strategy[which layers go where, such as "cuda fp16 *10 -> cpu fp32"]:text:' '--config[read this settings file instead of your own]:file:_files' '--offline[never use the network]' '--version[show versions and leave]' '1: :->command' '*::argument:->rest'
     case $state in
         command)
             local -a commands=(
