@@ -15,7 +15,7 @@ from chatrwkv.chat.document import from_document, to_document
 from chatrwkv.chat.plan import reading_on
 from chatrwkv.chat.rows import dump
 from chatrwkv.chat.tree import Conversation
-from chatrwkv.engine import load_state, peek_state, save_state
+from chatrwkv.engine import load_attached, load_state, peek_state, save_state
 from chatrwkv.errors import GenerationError, StateCorrupt, StateMismatch, StoreError
 from chatrwkv.paths import private_dir
 
@@ -64,8 +64,8 @@ def save_portable(
                 "generation": loaded.model.spec.generation.value,
                 "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
                 "title": conversation.title,
-                _CONVERSATION: _pack(dump(to_document(_with_read_ids(conversation, reading)))),
             },
+            attached={_CONVERSATION: _pack(dump(to_document(_with_read_ids(conversation, reading))))},
         )
         return path
 
@@ -112,7 +112,7 @@ def load_portable(path: Path, model: ModelInfo | None) -> tuple[Conversation, Sn
             f" but {model.name} is loaded.",
             hint=f"Load {about.model or 'that model'}, then open the file again.",
         )
-    told = conversation_in(about) if _CONVERSATION in about.metadata else None
+    told = conversation_in(about) if has_conversation(about) else None
     snapshot, _ = load_state(path)
     if told is not None:
         return told, snapshot
@@ -137,19 +137,27 @@ def begun_with(snapshot: Snapshot, title: str) -> Conversation:
     return Conversation.start(title, base=snapshot.chain)
 
 
+def has_conversation(about: StateInfo) -> bool:
+    """Whether a state file carries one."""
+    return _CONVERSATION in about.attached or _CONVERSATION in about.metadata
+
+
 def conversation_in(about: StateInfo) -> Conversation:
     """The conversation that a state file carries.
 
     Raises:
         StateCorrupt: it carries none that can be read.
     """
-    packed = about.metadata.get(_CONVERSATION)
-    if packed is None:
+    if not has_conversation(about):
         raise StateCorrupt(
             f"{about.path.name} holds a state without its conversation.",
             hint="Save the state from a chat; states of the chats themselves are found without opening them.",
         )
     try:
+        if _CONVERSATION in about.attached:
+            packed = load_attached(about.path, _CONVERSATION)
+        else:  # a file of version 1
+            packed = base64.b64decode(about.metadata[_CONVERSATION], validate=True)
         document = json.loads(_unpack(packed))
         return from_document(document, source=about.path.name)
     except (ValueError, zlib.error, binascii.Error, StoreError, RecursionError) as error:
@@ -158,13 +166,13 @@ def conversation_in(about: StateInfo) -> Conversation:
         ) from error
 
 
-def _pack(text: str) -> str:
-    return base64.b64encode(zlib.compress(text.encode("utf-8", "surrogatepass"), 9)).decode("ascii")
+def _pack(text: str) -> bytes:
+    return zlib.compress(text.encode("utf-8", "surrogatepass"), 9)
 
 
-def _unpack(packed: str) -> str:
+def _unpack(packed: bytes) -> str:
     unpacker = zlib.decompressobj()
-    raw = unpacker.decompress(base64.b64decode(packed, validate=True), _LARGEST_BYTES)
+    raw = unpacker.decompress(packed, _LARGEST_BYTES)
     if unpacker.unconsumed_tail:
         raise ValueError(f"it is larger than {_LARGEST_BYTES:,} bytes")
     return raw.decode("utf-8", "surrogatepass")

@@ -174,9 +174,9 @@ def info(args: argparse.Namespace) -> int:
 
 def _conversation(state: StateInfo) -> str:
     """What is said in it, in a few words."""
-    from chatrwkv.chat.portable import conversation_in
+    from chatrwkv.chat.portable import conversation_in, has_conversation
 
-    if "conversation" not in state.metadata:
+    if not has_conversation(state):
         return "none"
     said = [node for node in conversation_in(state).path() if node.text]
     return f"{len(said)} messages"

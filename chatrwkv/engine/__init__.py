@@ -32,7 +32,14 @@ if TYPE_CHECKING:
     from chatrwkv.engine.request import GenerateRequest, Prompt
     from chatrwkv.engine.spec import Generation, ModelSpec, detect
     from chatrwkv.engine.state import Scratch, Snapshot, State
-    from chatrwkv.engine.statefile import StateInfo, is_own_state, load_state, peek_state, save_state
+    from chatrwkv.engine.statefile import (
+        StateInfo,
+        is_own_state,
+        load_attached,
+        load_state,
+        peek_state,
+        save_state,
+    )
     from chatrwkv.engine.tasks.lessons import Lesson, Tuned, TuneRecipe, progress_file
     from chatrwkv.engine.tasks.read import read_ids
     from chatrwkv.engine.tasks.redraw import redraw
@@ -99,6 +106,7 @@ __all__ = [
     "gap_rows",
     "import_state",
     "is_own_state",
+    "load_attached",
     "load_model",
     "load_state",
     "log_likelihood",
@@ -140,7 +148,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "request": ("GenerateRequest", "Prompt"),
     "spec": ("Generation", "ModelSpec", "detect"),
     "state": ("Scratch", "Snapshot", "State"),
-    "statefile": ("StateInfo", "is_own_state", "load_state", "peek_state", "save_state"),
+    "statefile": ("StateInfo", "is_own_state", "load_attached", "load_state", "peek_state", "save_state"),
     "tasks.lessons": ("Lesson", "TuneRecipe", "Tuned", "progress_file"),
     "tasks.read": ("read_ids",),
     "tasks.redraw": ("redraw",),

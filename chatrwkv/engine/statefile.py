@@ -34,14 +34,15 @@ if TYPE_CHECKING:
 
     from chatrwkv.engine.state import Snapshot
 
-VERSION = 1
+VERSION = 2  # 1 has nothing attached, and is still written where nothing is
 SUFFIX = ".rwkvstate"
 _OWN = "chatrwkv."  # prefix of the metadata this module keeps for itself
 _HASH_KEY = b'"chatrwkv.header_sha256":"'
 _ZEROS = b"0" * 64
 _DTYPES = {"torch.float32": "F32", "torch.float16": "F16", "torch.int64": "I64"}
-_ITEM_BYTES = {"F32": 4, "F16": 2, "I64": 8}
-# The conversation travels in the metadata: a document of 1 MB is 1.5 MB there. More is damage or malice.
+_ITEM_BYTES = {"F32": 4, "F16": 2, "I64": 8, "U8": 1}
+_ATTACHED = "attached."  # prefix of the names of plain bytes
+# Files of version 1 carry the conversation in the metadata: a document of 1 MB is 1.5 MB there.
 _MAX_HEADER_BYTES = 4 << 20
 _MAX_TENSORS = 64
 _HEX = frozenset("0123456789abcdef")
@@ -66,6 +67,8 @@ class StateInfo:
     """Whether some of it is in half precision."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Everything the caller of `save_state` gave."""
+    attached: frozenset[str] = frozenset()
+    """Names of the bytes that `load_attached` gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +80,21 @@ class _Entry:
     end: int
 
 
-def save_state(path: Path, snapshot: Snapshot, metadata: Mapping[str, str], *, rounded: bool = False) -> None:
+def save_state(
+    path: Path,
+    snapshot: Snapshot,
+    metadata: Mapping[str, str],
+    *,
+    attached: Mapping[str, bytes] | None = None,
+    rounded: bool = False,
+) -> None:
     """Write a snapshot so that the file is either complete or absent, readable by its owner only.
 
     Args:
         path: replaced if it exists.
         snapshot: what to write.
         metadata: strings to keep beside it; `model` and `created` have fields of their own in `StateInfo`.
+        attached: bytes to keep beside it, of any length; checked like the state itself.
         rounded: store the state in half precision where its numbers are in range (2^-11 of each is lost);
             the logits stay exact.
 
@@ -94,9 +105,10 @@ def save_state(path: Path, snapshot: Snapshot, metadata: Mapping[str, str], *, r
         f"state.{name}": _halved(tensor) if rounded else _plain(tensor)
         for name, tensor in snapshot.state.tensors.items()
     }
-    parts = {name: _raw(tensor) for name, tensor in sorted(tensors.items())}
+    parts: dict[str, bytes | memoryview] = {name: _raw(tensor) for name, tensor in sorted(tensors.items())}
+    parts |= {f"{_ATTACHED}{name}": raw for name, raw in sorted((attached or {}).items())}
     own = {
-        f"{_OWN}version": str(VERSION),
+        f"{_OWN}version": str(VERSION if attached else 1),
         f"{_OWN}fingerprint": snapshot.fingerprint,
         f"{_OWN}chain": snapshot.chain,
         f"{_OWN}n_tokens": str(snapshot.n_tokens),
@@ -106,8 +118,8 @@ def save_state(path: Path, snapshot: Snapshot, metadata: Mapping[str, str], *, r
     table: dict[str, object] = {"__metadata__": given | own}
     at = 0
     for name, raw in parts.items():
-        dtype = _DTYPES[str(tensors[name].dtype)]
-        shape = list(tensors[name].shape)
+        dtype = _DTYPES[str(tensors[name].dtype)] if name in tensors else "U8"
+        shape = list(tensors[name].shape) if name in tensors else [len(raw)]
         table[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + len(raw)]}
         at += len(raw)
     text = json.dumps(table, separators=(",", ":"), sort_keys=True).encode()
@@ -141,11 +153,9 @@ def load_state(path: Path, *, fingerprint: str | None = None) -> tuple[Snapshot,
             )
         tensors: dict[str, Tensor] = {}
         for entry in entries:
-            raw = bytearray(entry.end - entry.start)
-            if file.readinto(raw) != len(raw):
-                raise _corrupt(path, "it ends too early")
-            if sha256(raw).hexdigest() != own.get(f"sha256.{entry.name}"):
-                raise _corrupt(path, f"the checksum of {entry.name!r} does not match")
+            raw = _checked(path, file, entry, own)
+            if entry.name.startswith(_ATTACHED):
+                continue
             dtype = {"I64": torch.int64, "F16": torch.float16}.get(entry.dtype, torch.float32)
             flat = torch.frombuffer(raw, dtype=dtype) if raw else torch.empty(0, dtype=dtype)
             whole = flat.float() if dtype is torch.float16 else flat
@@ -156,6 +166,31 @@ def load_state(path: Path, *, fingerprint: str | None = None) -> tuple[Snapshot,
     state = State({name.removeprefix("state."): tensor for name, tensor in tensors.items()})
     snapshot = Snapshot(state, logits, info.n_tokens, info.chain, info.fingerprint)
     return snapshot, dict(info.metadata)
+
+
+def load_attached(path: Path, name: str) -> bytes:
+    """What was attached to a state under `name`, checked; the state itself is not read.
+
+    Raises:
+        StateCorrupt: the file is damaged, or holds nothing of that name.
+        StateVersion: a newer program wrote it.
+    """
+    with opened(path) as (file, size):
+        _, entries, own = _header(path, file, size)
+        for entry in entries:
+            if entry.name == f"{_ATTACHED}{name}":
+                file.seek(entry.start, os.SEEK_CUR)
+                return bytes(_checked(path, file, entry, own))
+    raise _corrupt(path, f"it holds no {name}")
+
+
+def _checked(path: Path, file: BufferedReader, entry: _Entry, own: Mapping[str, str]) -> bytearray:
+    raw = bytearray(entry.end - entry.start)
+    if file.readinto(raw) != len(raw):
+        raise _corrupt(path, "it ends too early")
+    if sha256(raw).hexdigest() != own.get(f"sha256.{entry.name}"):
+        raise _corrupt(path, f"the checksum of {entry.name!r} does not match")
+    return raw
 
 
 def peek_state(path: Path) -> StateInfo:
@@ -256,7 +291,8 @@ def _header(path: Path, file: BufferedReader, size: int) -> tuple[StateInfo, lis
     given = {key: value for key, value in metadata.items() if not key.startswith(_OWN)}
     model, created = given.get("model", ""), given.get("created", "")
     is_rounded = any(entry.dtype == "F16" for entry in entries)
-    info = StateInfo(path, fingerprint, n_tokens, chain, size, model, created, is_rounded, given)
+    attached = frozenset(e.name.removeprefix(_ATTACHED) for e in entries if e.name.startswith(_ATTACHED))
+    info = StateInfo(path, fingerprint, n_tokens, chain, size, model, created, is_rounded, given, attached)
     return info, entries, own
 
 

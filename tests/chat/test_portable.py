@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import random
 import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from chatrwkv.chat.portable import conversation_in
-from chatrwkv.engine import load_state, peek_state, save_state
+from chatrwkv.chat.plan import Plan, Segment
+from chatrwkv.chat.portable import conversation_in, save_portable
+from chatrwkv.chat.tree import Conversation
+from chatrwkv.engine import load_attached, load_state, peek_state, save_state
 from chatrwkv.errors import StateCorrupt, StateError, StateMismatch
 from tests.chat.conftest import WAIT_S, ended, said
 from tests.fakes import FakeModel, fake_loader
@@ -171,8 +175,35 @@ def test_a_file_whose_state_is_of_another_text_opens_by_its_text_and_says_so(des
     said(session, "hello")
     path = session.save_state(tmp_path / "a.rwkvstate").result(WAIT_S)
     kept, notes = load_state(path)
-    save_state(path, replace(kept, chain="0" * 64), notes)
+    attached = {"conversation": load_attached(path, "conversation")}
+    save_state(path, replace(kept, chain="0" * 64), notes, attached=attached)
     opened = desk.workspace.load_state(path)
     (notice,) = desk.workspace.notices()
     assert "does not follow from its text" in notice
     assert said(opened, "and again").text
+
+
+def test_a_file_of_the_first_version_still_opens(desk: Desk, tmp_path: Path):
+    """It carried the conversation in its header, as base64."""
+    chat = desk.workspace.new_chat()
+    said(chat, "one")
+    chat.save_state(tmp_path / "new.rwkvstate").result(20)
+    snapshot, metadata = load_state(tmp_path / "new.rwkvstate")
+    packed = base64.b64encode(load_attached(tmp_path / "new.rwkvstate", "conversation")).decode()
+    save_state(tmp_path / "old.rwkvstate", snapshot, metadata | {"conversation": packed})
+    before = desk.n_scanned
+    copy = desk.workspace.load_state(tmp_path / "old.rwkvstate")
+    assert [node.text for node in copy.path()] == [node.text for node in chat.path()]
+    ended(copy.continue_reply())
+    assert desk.n_scanned == before
+
+
+def test_a_very_long_chat_travels_in_one_file(desk: Desk, tmp_path: Path):
+    """A million characters that pack badly: more than a header may hold, which was the limit once."""
+    chance = random.Random(4)
+    text = "".join(chr(chance.randrange(0x4E00, 0x9FFF)) for _ in range(1_000_000))
+    path, long = tmp_path / "long.rwkvstate", Conversation.start("long", text)
+    plan = Plan((Segment(None, "what is read is short"),))
+    desk.engine.call(save_portable(path, long, plan, desk.workspace.new_chat().vault)).result(60)
+    assert peek_state(path).n_bytes > 2 << 20
+    assert conversation_in(peek_state(path)).nodes[long.root].text == text

@@ -20,7 +20,7 @@ from safetensors import safe_open
 
 from chatrwkv.engine.identity import EMPTY_CHAIN, extend
 from chatrwkv.engine.state import Snapshot, State
-from chatrwkv.engine.statefile import load_state, peek_state, save_state
+from chatrwkv.engine.statefile import load_attached, load_state, peek_state, save_state
 from chatrwkv.errors import StateCorrupt, StateError, StateMismatch, StateVersion
 
 FINGERPRINT = "ab" * 32
@@ -192,9 +192,9 @@ def test_another_model_and_a_newer_format_say_so(saved, tmp_path):
     with pytest.raises(StateMismatch, match="tiny"):
         load_state(saved, fingerprint="cd" * 32)
     table, data = parts(saved)
-    table["__metadata__"]["chatrwkv.version"] = "2"
+    table["__metadata__"]["chatrwkv.version"] = "3"
     saved.write_bytes(reseal(table, data))
-    with pytest.raises(StateVersion, match="format 2"):
+    with pytest.raises(StateVersion, match="format 3"):
         load_state(saved)
 
 
@@ -262,3 +262,28 @@ def test_numbers_beyond_half_precision_are_kept_whole(tmp_path):
     save_state(tmp_path / "a.rwkvstate", dataclasses.replace(small_snapshot(), state=state), {}, rounded=True)
     back = load_state(tmp_path / "a.rwkvstate")[0]
     assert torch.equal(back.state.tensors["pp"], state.tensors["pp"])
+
+
+def test_what_is_attached_may_be_long_and_is_checked_like_the_state(tmp_path):
+    """A conversation of 2 M tokens does not fit a header that is read before anything is known to be true."""
+    path, attached = tmp_path / "a.rwkvstate", {"conversation": bytes(range(256)) * 40_000, "empty": b""}
+    save_state(path, small_snapshot(), METADATA, attached=attached)
+    info = peek_state(path)
+    assert info.attached == {"conversation", "empty"}
+    assert info.metadata == METADATA
+    assert {name: load_attached(path, name) for name in info.attached} == attached
+    snapshot, _ = load_state(path, fingerprint=FINGERPRINT)
+    assert snapshot.state.digest() == small_snapshot().state.digest()
+    with pytest.raises(StateCorrupt, match="no picture"):
+        load_attached(path, "picture")
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(attached["conversation"]) + 5_000_000] ^= 1
+    path.write_bytes(raw)
+    for read in (lambda: load_attached(path, "conversation"), lambda: load_state(path)):
+        with pytest.raises(StateCorrupt, match="checksum"):
+            read()
+
+
+def test_a_file_with_nothing_attached_is_still_read_by_older_programs(saved):
+    table, _ = parts(saved)
+    assert table["__metadata__"]["chatrwkv.version"] == "1"
