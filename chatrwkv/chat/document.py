@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from types import MappingProxyType
@@ -69,9 +70,9 @@ def from_document(document: Mapping[str, Any], *, source: str) -> Conversation:
         raise StoreError(f"{source} was written by a newer program.", hint="Install the newest version.")
     try:
         params = document["params"]
-        return Conversation.build(
+        made = Conversation.build(
             str(document["id"]),
-            str(document["title"]),
+            _text(document["title"]),
             [_node_from_dict(values) for values in document["nodes"]],
             head=str(document["head"]),
             shown={str(p): str(c) for p, c in document["shown"].items()},
@@ -81,8 +82,11 @@ def from_document(document: Mapping[str, Any], *, source: str) -> Conversation:
         )
     except ChatRWKVError as error:
         raise StoreError(f"{source} is damaged: {error.message}", hint="Choose another file.") from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise StoreError(f"{source} is damaged ({error!r}).", hint="Choose another file.") from error
+    if len(made.nodes) != len(document["nodes"]):
+        raise StoreError(f"{source} is damaged (two messages have one id).", hint="Choose another file.")
+    return made
 
 
 def _node_from_dict(values: Mapping[str, Any]) -> Node:
@@ -91,13 +95,13 @@ def _node_from_dict(values: Mapping[str, Any]) -> Node:
         id=str(values["id"]),
         parent=None if values["parent"] is None else str(values["parent"]),
         role=Role(values["role"]),
-        text=str(values["text"]),
+        text=_text(values["text"]),
         # Whoever wrote it is not writing it here.
         status=NodeStatus.STOPPED if status is NodeStatus.STREAMING else status,
         meta=meta_from_dict(values["meta"]) if values["meta"] else None,
-        created=float(values["created"]),
+        created=_time(values["created"]),
         tokens=MappingProxyType({str(k): _ids(v) for k, v in values["tokens"].items()}),
-        name=str(values["name"]),
+        name=_text(values["name"]),
         base=_chain(values.get("base", "")),
         record=record_from_dict(values["record"]) if values.get("record") else None,
     )
@@ -107,6 +111,20 @@ def _chain(value: object) -> str:
     if value and not (isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)):
         raise ValueError("a state that cannot be")
     return str(value)
+
+
+def _text(value: object) -> str:
+    """A text as a database takes it: JSON can spell halves of characters."""
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} where a text belongs")
+    return value.encode("utf-8", "replace").decode("utf-8")
+
+
+def _time(value: Any) -> float:
+    seconds = float(value)
+    if not math.isfinite(seconds):
+        raise ValueError("a time that is no number")
+    return seconds
 
 
 def _ids(values: list[Any]) -> tuple[int, ...]:

@@ -8,48 +8,52 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from chatrwkv.chat.document import from_document, to_document
 from chatrwkv.chat.reply import split_reply
 from chatrwkv.chat.tree import Node, Role
 from chatrwkv.errors import StoreError, StoreFull
-from chatrwkv.paths import private_dir
-from chatrwkv.text import safe_file_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from chatrwkv.chat.tree import Conversation
 
-Kind = Literal["md", "json", "txt"]
-KINDS: tuple[Kind, ...] = ("md", "json", "txt")
-
 _NAMES = {Role.SYSTEM: "System", Role.USER: "User", Role.ASSISTANT: "Assistant", Role.RAW: "Text"}
-# Larger than any chat; refused before it is read.
-_LARGEST_BYTES = 512 << 20
 
 
-def to_markdown(conversation: Conversation, *, thoughts: bool = False) -> str:
+def to_markdown(conversation: Conversation, *, thoughts: bool = True, front_matter: bool = True) -> str:
     """The path shown, with a front matter that says how it came about.
 
     Args:
         conversation: the chat.
         thoughts: write what the model thought, too, as quotes.
+        front_matter: False puts the title as a heading in its place.
     """
-    replies = [node for node in conversation.path() if node.meta]
-    lines = ["---", f"title: {json.dumps(conversation.title, ensure_ascii=False)}"]
-    if replies and (meta := replies[-1].meta):
-        lines += [f"model: {json.dumps(meta.model, ensure_ascii=False)}", f"template: {meta.template}"]
-        lines += [f"sampling: {_sampling(replies[-1])}"]
-    lines += [f"created: {_time(conversation.nodes[conversation.root].created)}", "---", ""]
+    title = " ".join(conversation.title.split()) or "Untitled chat"
+    lines = _front_matter(conversation) if front_matter else [f"# {title}", ""]
     for node in conversation.path():
         thought, said = _parts(node)
         if not thought and not said:
             continue
         lines += [f"## {_NAMES[node.role]}", ""]
         if thoughts and thought:
-            lines += ["> " + line for line in thought.splitlines()] + [""]
+            lines += [f"> {line}".rstrip() for line in thought.splitlines()] + [""]
         lines += [said, ""]
     return "\n".join(lines)
+
+
+def _front_matter(conversation: Conversation) -> list[str]:
+    replies = [node for node in conversation.path() if node.meta]
+    lines = ["---", f"title: {json.dumps(conversation.title, ensure_ascii=False)}"]
+    if replies and (meta := replies[-1].meta):
+        lines += [
+            f"model: {json.dumps(meta.model, ensure_ascii=False)}",
+            f"template: {json.dumps(meta.template)}",
+        ]
+        lines += [f"sampling: {_sampling(replies[-1])}"]
+    return [*lines, f"created: {_time(conversation.nodes[conversation.root].created)}", "---", ""]
 
 
 def to_text(conversation: Conversation) -> str:
@@ -78,60 +82,37 @@ def from_json(text: str, *, source: str = "The file") -> Conversation:
     return from_document(document, source=source)
 
 
-def read_chat(path: Path) -> Conversation:
-    """The chat in an exported JSON file.
+def write_file(path: Path, text: str, *, force: bool = False) -> None:
+    """Write `text` so that the file is complete or as before, readable by its owner only.
 
     Raises:
-        StoreError: the file cannot be read, or holds no chat.
+        StoreError: the path is taken.
+        StoreFull: it cannot be written.
     """
-    try:
-        if path.stat().st_size > _LARGEST_BYTES:
-            raise StoreError(f"{path} is larger than {_LARGEST_BYTES:,} bytes.", hint="Choose another file.")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise StoreError(
-            f"{path} cannot be read: {error.strerror or error}.", hint="Check the path."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise StoreError(f"{path} is not UTF-8 text.", hint="Choose a file exported as JSON.") from error
-    return from_json(text, source=path.name)
-
-
-def write_chat(conversation: Conversation, folder: Path, kind: Kind = "md") -> Path:
-    """Write the chat into `folder` under its title; an existing file is never replaced. Returns the file."""
-    writers = {"md": to_markdown, "json": to_json, "txt": to_text}
-    raw = writers[kind](conversation).encode("utf-8", "surrogatepass")
-    name = safe_file_name(conversation.title)
-    private_dir(folder)
+    if not force and (path.exists() or path.is_symlink()):
+        raise StoreError(f"{path} exists already.", hint="Choose another name, or add --force.")
     temporary = ""
     try:
-        handle, temporary = tempfile.mkstemp(prefix=".export-", dir=folder)  # 0600
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:50]}.")  # 0600
         with os.fdopen(handle, "wb") as file:
-            file.write(raw)
+            file.write(text.encode("utf-8", "surrogatepass"))
             file.flush()
             os.fsync(file.fileno())
-        return _give_name(Path(temporary), folder, name, kind)
+        Path(temporary).replace(path)
+        temporary = ""
     except OSError as error:
         raise StoreFull(
-            f"The chat cannot be written to {folder}: {error.strerror or error}.",
+            f"{path} cannot be written: {error.strerror or error}.",
             hint="Free space or choose another folder.",
         ) from error
     finally:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
+        if temporary:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
 
 
-def _give_name(temporary: Path, folder: Path, name: str, kind: str) -> Path:
-    # A hard link fails when the name is taken, by a file or a link; a rename would replace it.
-    number = 1
-    while True:
-        final = folder / (f"{name}.{kind}" if number == 1 else f"{name} ({number}).{kind}")
-        try:
-            final.hardlink_to(temporary)
-        except FileExistsError:
-            number += 1
-        else:
-            return final
+WRITERS: Mapping[str, Callable[[Conversation], str]] = {"md": to_markdown, "json": to_json, "txt": to_text}
+"""How a chat is written, by the ending of the file."""
 
 
 def _parts(node: Node) -> tuple[str, str]:

@@ -75,20 +75,29 @@ def meta_to_dict(meta: ReplyMeta) -> dict[str, Any]:
 
 def meta_from_dict(values: Mapping[str, Any]) -> ReplyMeta:
     """The inverse of `meta_to_dict`."""
-    stats = values.get("stats")
+    stats, seed = values.get("stats"), values.get("seed")
     return ReplyMeta(
         model=str(values.get("model", "")),
         fingerprint=str(values.get("fingerprint", "")),
         template=str(values.get("template", "")),
         thinking=str(values.get("thinking", "")),
         params=params_from_dict(values.get("params") or {}),
-        seed=values.get("seed"),
+        seed=None if seed is None else int(seed),
         reason=str(values.get("reason", "")),
-        stats=GenerationStats(**{k: v for k, v in stats.items() if k in _STATS}) if stats else None,
+        stats=_stats(stats) if stats else None,
         n_drawn=int(values.get("n_drawn", 0)),
         mu=None if values.get("mu") is None else float(values["mu"]),
         chosen=tuple(map(int, values.get("chosen") or ())),
         resumed=tuple(map(int, values.get("resumed") or ())),
+    )
+
+
+def _stats(values: Mapping[str, Any]) -> GenerationStats:
+    return GenerationStats(
+        prompt_tokens=int(values.get("prompt_tokens", 0)),
+        reply_tokens=int(values.get("reply_tokens", 0)),
+        prefill_s=float(values.get("prefill_s", 0)),
+        decode_s=float(values.get("decode_s", 0)),
     )
 
 

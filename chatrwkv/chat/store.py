@@ -25,7 +25,7 @@ from chatrwkv.errors import StoreCorrupt, StoreError
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -114,25 +114,14 @@ class Store(Reader):
 
     def create_chat(self, conversation: Conversation) -> Future[None]:
         """Store a whole conversation as a new chat."""
+        return self.create_chats([conversation])
+
+    def create_chats(self, conversations: Sequence[Conversation]) -> Future[None]:
+        """Store conversations as new chats, all of them or none; the first is the newest."""
 
         def work(connection: sqlite3.Connection) -> None:
-            now = time.time()
-            connection.execute(
-                "INSERT INTO chats (id, title, template, thinking, params, head, created, updated)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    conversation.id,
-                    conversation.title,
-                    conversation.template,
-                    conversation.thinking,
-                    dump_params(conversation),
-                    conversation.head,
-                    now,
-                    now,
-                ),
-            )
-            journal.insert_nodes(connection, conversation.id, conversation.nodes.values())
-            _remember_shown(connection, conversation.shown)
+            for conversation in reversed(conversations):
+                _insert_chat(connection, conversation)
 
         return self._writer.submit(work, full=True)
 
@@ -340,6 +329,26 @@ def _refuse_damage(connection: sqlite3.Connection, path: Path, backups: Path) ->
             f"The chats in {path} are damaged ({found[0]}).",
             hint=f"Put the file aside, then copy the newest file of {backups} in its place.",
         )
+
+
+def _insert_chat(connection: sqlite3.Connection, conversation: Conversation) -> None:
+    now = time.time()
+    connection.execute(
+        "INSERT INTO chats (id, title, template, thinking, params, head, created, updated)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            conversation.id,
+            conversation.title,
+            conversation.template,
+            conversation.thinking,
+            dump_params(conversation),
+            conversation.head,
+            now,
+            now,
+        ),
+    )
+    journal.insert_nodes(connection, conversation.id, conversation.nodes.values())
+    _remember_shown(connection, conversation.shown)
 
 
 def dump_params(conversation: Conversation) -> str | None:

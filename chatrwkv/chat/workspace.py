@@ -11,6 +11,7 @@ from chatrwkv.chat.backup import label_by_hand
 from chatrwkv.chat.catalog import Catalog, ModelEntry, StateEntry
 from chatrwkv.chat.document import with_new_ids
 from chatrwkv.chat.history import PromptHistory
+from chatrwkv.chat.importing import read_chats
 from chatrwkv.chat.learning import free_state_path, learning, read_document
 from chatrwkv.chat.locks import ChatLocks
 from chatrwkv.chat.portable import begun_with, importing, load_portable
@@ -199,6 +200,16 @@ class Workspace:
         """A chat as it is stored, with what was likely at each token: for an export that loses nothing."""
         self._store.flush()
         return self._store.load(chat_id, with_records=True)[0]
+
+    def import_file(self, path: Path) -> list[ChatId]:
+        """Add the chats of a file, all of them or none, whichever program wrote it; may run on any thread.
+
+        Raises:
+            StoreError: it holds no chat that is understood, or could not be saved.
+        """
+        chats = read_chats(path)
+        self._store.create_chats(chats).result()
+        return [chat.id for chat in chats]
 
     def import_chat(self, conversation: Conversation) -> ChatSession:
         """Add a conversation from elsewhere as a new chat."""

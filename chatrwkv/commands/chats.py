@@ -47,8 +47,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     export_parser.add_argument("-o", "--output", metavar="FILE", help="file to write; stdout if absent")
     export_parser.add_argument("--force", action="store_true", help="replace the file")
-    import_parser = action("import", "add a chat from an exported JSON file", import_, with_id=False)
-    import_parser.add_argument("file", metavar="FILE", help="file of `chats export --format json`")
+    import_parser = action(
+        "import", "add the chats of a file, whichever program wrote it", import_, with_id=False
+    )
+    import_parser.add_argument(
+        "file",
+        metavar="FILE",
+        help="own JSON, ChatGPT's conversations.json, SillyTavern's JSONL, or User:/Assistant: text",
+    )
     rename_parser = action("rename", "give a chat another title", rename)
     rename_parser.add_argument("title", metavar="TITLE", help="the new title")
     replay_parser = action("replay", "draw its replies again and print the first difference; exit 1", replay)
@@ -116,22 +122,22 @@ def list_all(args: argparse.Namespace) -> int:
 
 def show(args: argparse.Namespace) -> int:
     """The path that is shown, or the whole tree as JSON."""
-    from chatrwkv.commands.chat_files import to_json, to_markdown
+    from chatrwkv.chat.export import to_json, to_markdown
 
     conversation = _loaded(args)
-    output = Output()
-    output.write(to_json(conversation) if args.json else to_markdown(conversation))
+    text = to_json(conversation) if args.json else to_markdown(conversation, front_matter=False)
+    Output().write(text)
     return 0
 
 
 def export(args: argparse.Namespace) -> int:
     """Write a chat to a file or to stdout."""
-    from chatrwkv.commands.chat_files import to_json, to_markdown, to_text, write_file
+    from chatrwkv.chat.export import WRITERS, write_file
 
     conversation = _loaded(args)
     suffix = Path(args.output).suffix.lstrip(".") if args.output else ""
     kind = args.format or (suffix if suffix in ("json", "txt") else "md")
-    text = {"md": to_markdown, "json": to_json, "txt": to_text}[kind](conversation)
+    text = WRITERS[kind](conversation)
     if args.output is None:
         Output().write(text)
     else:
@@ -141,13 +147,14 @@ def export(args: argparse.Namespace) -> int:
 
 
 def import_(args: argparse.Namespace) -> int:
-    """Add a chat and print its id."""
-    from chatrwkv.commands.chat_files import read_chat
+    """Add every chat of a file, or none, and print their ids."""
+    from chatrwkv.chat.importing import read_chats
 
-    conversation = read_chat(Path(args.file))
+    chats = read_chats(Path(args.file))
     with opened_store() as store:
-        store.create_chat(conversation).result()
-    print(conversation.id)
+        store.create_chats(chats).result()
+    for chat in chats:
+        print(chat.id)
     return 0
 
 
@@ -190,7 +197,7 @@ def restore(args: argparse.Namespace) -> int:
 
 def _loaded(args: argparse.Namespace) -> Conversation:
     with opened_store() as store:
-        return store.load(find_chat(store, args.id).id)[0]
+        return store.load(find_chat(store, args.id).id, with_records=True)[0]
 
 
 def _when(seconds: float) -> str:

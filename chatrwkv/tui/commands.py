@@ -54,6 +54,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("probs", "", "How likely each token of a reply was; branch at another one", "message.probs"),
     Command("copy", "[code [N]]", "Copy the reply, or its code", "message.copy", "copy"),
     Command("export", "[md|json|txt] [FILE]", "Write this chat to a file", "export", "export"),
+    Command("import", "[FILE]", "Add chats of this program, ChatGPT, SillyTavern or plain text"),
     Command("model", "[NAME or FILE]", "Choose the model", "models", "models"),
     Command("prompt", "[NAME]", "Choose the prompt template of this chat", "", "templates"),
     Command("system", "[TEXT]", "Set the system text of this chat"),
@@ -77,7 +78,19 @@ COMMANDS: tuple[Command, ...] = (
 _BY_NAME = {command.name: command for command in COMMANDS}
 
 ASKING = frozenset(
-    ("probs", "rename", "bookmark", "rewrite", "system", "prompt", "think", "model", "state", "export")
+    (
+        "probs",
+        "rename",
+        "bookmark",
+        "rewrite",
+        "system",
+        "prompt",
+        "think",
+        "model",
+        "state",
+        "export",
+        "import",
+    )
 )
 """Commands that ask for what they were not told."""
 

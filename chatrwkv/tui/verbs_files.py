@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chatrwkv.chat.export import WRITERS, write_file
 from chatrwkv.errors import BadValue
 from chatrwkv.text import format_bytes, safe_file_name, sanitise_name
 from chatrwkv.tui.screens.dialogs import PageDialog, PathDialog, as_path
@@ -46,8 +48,6 @@ def _choice(entry: ModelEntry, loaded_path: str) -> ModelChoice:
 
 async def export(screen: ChatCore, argument: str) -> None:
     """Write the chat to a file."""
-    from chatrwkv.commands import chat_files
-
     session = screen.session
     assert session is not None
     if not session.path():
@@ -65,15 +65,32 @@ async def export(screen: ChatCore, argument: str) -> None:
     else:
         path, overwrite = in_folder(screen.workspace.paths.exports, path), False
     kind = kind or path.suffix.lstrip(".")
-    writers = {"md": chat_files.to_markdown, "json": chat_files.to_json, "txt": chat_files.to_text}
-    if kind not in writers:
+    if kind not in WRITERS:
         raise BadValue(f"{path.name} has no format of ours.", hint="End it with .md, .json or .txt.")
     from chatrwkv.paths import private_dir
 
     if path.parent == screen.workspace.paths.exports:
         private_dir(path.parent)
-    chat_files.write_file(path, writers[kind](session.conversation), force=overwrite)
+    # The JSON holds what was likely at each token, which the open chat does not.
+    conversation = screen.workspace.whole(session.id) if kind == "json" else session.conversation
+    write_file(path, WRITERS[kind](conversation), force=overwrite)
     screen.say(f"Wrote {path}.")
+
+
+async def import_(screen: ChatCore, argument: str) -> None:
+    """Add the chats of a file."""
+    folder = screen.workspace.paths.exports
+    path = as_path(argument) if argument else None
+    if path is None:
+        path = await screen.app.ask_path(PathDialog("Import the chats of", folder / "", must_exist=True))
+        if path is None:
+            return
+    # A file of years takes seconds, and the interface goes on meanwhile.
+    made = await asyncio.to_thread(screen.workspace.import_file, in_folder(folder, path))
+    await screen.show_chat(screen.workspace.open_chat(made[0]))
+    n = len(made)
+    what = "the chat" if n == 1 else f"{n:,} chats; ctrl+s lists them. This is the first"
+    screen.say(f"Imported {what}. Nothing is read before you write.")
 
 
 async def paths(screen: ChatCore, _: str) -> None:
@@ -90,6 +107,7 @@ async def paths(screen: ChatCore, _: str) -> None:
 FILE_VERBS: Mapping[str, Callable[[ChatCore, str], Awaitable[None]]] = {
     "model": model,
     "export": export,
+    "import": import_,
     "paths": paths,
 }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatrwkv.chat.export import from_json, read_chat, to_json, to_markdown, to_text, write_chat
+from chatrwkv.chat.export import from_json, to_json, to_markdown, to_text, write_file
 from chatrwkv.chat.tree import Conversation, NodeStatus, Role, new_node
 from chatrwkv.errors import StoreError, StoreFull
 from tests.chat.conftest import ended, said
@@ -83,15 +83,6 @@ def test_what_is_no_chat_of_ours_is_refused(
         from_json(json.dumps(document))
 
 
-def test_files_that_are_not_json_are_refused(tmp_path: Path):
-    (tmp_path / "a.json").write_text("{")
-    (tmp_path / "b.json").write_bytes(b"\xff\xfe")
-    (tmp_path / "c.json").write_text("[" * 100_000)
-    for name in ("a.json", "b.json", "c.json", "missing.json"):
-        with pytest.raises(StoreError, match=name):
-            read_chat(tmp_path / name)
-
-
 def test_markdown_has_a_front_matter_and_the_path_shown(desk: Desk):
     conversation = grown(desk)
     text = to_markdown(conversation)
@@ -103,42 +94,30 @@ def test_markdown_has_a_front_matter_and_the_path_shown(desk: Desk):
     assert "be kind" in body
 
 
-def test_thoughts_are_left_out_unless_asked_for():
+def test_thoughts_are_quotes_and_may_be_left_out():
     chat = Conversation.start("t")
     user = new_node(chat.root, Role.USER, "q")
     reply = new_node(user.id, Role.ASSISTANT, ">\nhm, well\n</think>\nThe answer.")
     chat = chat.with_nodes([user, reply]).with_head(reply.id)
-    assert "hm, well" not in to_markdown(chat)
-    assert "> hm, well" in to_markdown(chat, thoughts=True)
+    assert "hm, well" not in to_markdown(chat, thoughts=False)
+    assert "> hm, well" in to_markdown(chat)
     assert to_text(chat) == "User: q\n\nAssistant: The answer.\n"
 
 
-@pytest.mark.parametrize(
-    "title", ["../../etc/passwd", "三体问答", "", "a/b:c", "x" * 400, "CON", "\x1b]0;x\x07"]
-)
-def test_files_stay_in_their_folder_and_replace_nothing(tmp_path: Path, title: str):
-    """oterm made an empty name of a Chinese title; others wrote where the title said."""
-    chat = Conversation.start(title, "text")
-    folder = tmp_path / "exports"
-    files = [write_chat(chat, folder, kind) for kind in ("md", "md", "json", "txt")]
-    assert len({file.name for file in files}) == 4
-    assert {file.parent for file in files} == {folder}
-    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
-    assert sorted(folder.iterdir()) == sorted(files)
-    if title == "三体问答":
-        assert files[0].name == "三体问答.md"
+def test_a_file_is_replaced_only_when_told_and_a_link_is_never_written_through(tmp_path: Path):
+    precious, link = tmp_path / "precious.md", tmp_path / "link.md"
+    precious.write_text("precious")
+    link.symlink_to(precious)
+    for path in (precious, link):
+        with pytest.raises(StoreError, match="exists already"):
+            write_file(path, "new")
+    write_file(link, "new", force=True)
+    assert (precious.read_text(), link.read_text()) == ("precious", "new")
+    assert stat.S_IMODE(link.stat().st_mode) == 0o600
 
 
-def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path):
-    (tmp_path / "precious.md").write_text("precious")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "t.md").symlink_to(tmp_path / "precious.md")
-    made = write_chat(Conversation.start("t", "text"), tmp_path / "out")
-    assert (tmp_path / "precious.md").read_text() == "precious"
-    assert made.name == "t (2).md"
-
-
-def test_a_folder_that_cannot_be_is_named(tmp_path: Path):
+def test_a_folder_that_cannot_be_is_named_and_nothing_is_left(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreFull, match="file"):
-        write_chat(Conversation.start("t"), tmp_path / "file" / "exports")
+        write_file(tmp_path / "file" / "t.md", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -70,12 +70,14 @@ def test_empty_list_is_no_error(capsys):
 def test_show_prints_the_shown_path_with_the_thought_apart(chat, capsys):
     assert main(["chats", "show", chat.id[:10]]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("# Stars\n\n## System\n\nbe kind\n\n## You\n\nhi\n\n## tiny\n\n> hm hm\n\nHello")
+    assert out.startswith(
+        "# Stars\n\n## System\n\nbe kind\n\n## User\n\nhi\n\n## Assistant\n\n> hm hm\n\nHello"
+    )
     assert "Other" not in out
 
 
 @pytest.mark.parametrize(
-    ("name", "start"), [("c.md", "# Stars"), ("c.txt", "System: be kind"), ("c.json", "{")]
+    ("name", "start"), [("c.md", '---\ntitle: "Stars"'), ("c.txt", "System: be kind"), ("c.json", "{")]
 )
 def test_export_format_follows_the_file_name(chat, tmp_path, name, start):
     path = tmp_path / name
@@ -91,7 +93,7 @@ def test_export_replaces_a_file_only_when_told(chat, tmp_path, capsys):
     assert path.read_text() == "precious"
     assert "--force" in capsys.readouterr().err
     assert main(["chats", "export", chat.id, "-o", str(path), "--force"]) == 0
-    assert path.read_text().startswith("# Stars")
+    assert 'title: "Stars"' in path.read_text()
 
 
 @pytest.mark.parametrize("target", ["", "absent/c.md"])
@@ -124,8 +126,8 @@ def test_exported_chat_comes_back_whole_under_new_ids(chat, tmp_path, capsys):
     ("text", "said"),
     [
         ("{", "not JSON"),
-        ("[" * 100_000, "not JSON"),
-        ("{}", "no chat"),
+        ("[" * 100_000, "nested too deeply"),
+        ("{}", "no chat that is known"),
         ('{"format": "chatrwkv chat", "version": 99}', "newer program"),
         ('{"format": "chatrwkv chat", "version": 1}', "damaged"),
     ],

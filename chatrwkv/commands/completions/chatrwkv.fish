@@ -63,7 +63,7 @@ complete -c chatrwkv -n '__fish_seen_subcommand_from run' -l config -r -F -d 're
 complete -c chatrwkv -n '__fish_seen_subcommand_from chats; and not __fish_seen_subcommand_from list show export import rename replay delete restore' -f -a list -d 'list chats, the last used first'
 complete -c chatrwkv -n '__fish_seen_subcommand_from chats; and not __fish_seen_subcommand_from list show export import rename replay delete restore' -f -a show -d 'print the messages that the chat shows'
 complete -c chatrwkv -n '__fish_seen_subcommand_from chats; and not __fish_seen_subcommand_from list show export import rename replay delete restore' -f -a export -d 'write a chat to a file'
-complete -c chatrwkv -n '__fish_seen_subcommand_from chats; and not __fish_seen_subcommand_from list show export import rename replay delete restore' -f -a import -d 'add a chat from an exported JSON file'
+complete -c chatrwkv -n '__fish_seen_subcommand_from chats; and not __fish_seen_subcommand_from list show export import rename replay delete restore' -f -a import -d 'add the chats of a file, whichever program wrote it'
 complete -c chatrwkv -n '__fish_seen_subcommand_from chats; and not __fish_seen_subcommand_from list show export import rename replay delete restore' -f -a rename -d 'give a chat another title'
 complete -c chatrwkv -n '__fish_seen_subcommand_from chats; and not __fish_seen_subcommand_from list show export import rename replay delete restore' -f -a replay -d 'draw its replies again and print the first difference; exit 1'
 complete -c chatrwkv -n '__fish_seen_subcommand_from chats; and not __fish_seen_subcommand_from list show export import rename replay delete restore' -f -a delete -d 'hide a chat; `chats restore` brings it back'

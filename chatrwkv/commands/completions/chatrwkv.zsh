@@ -51,7 +51,7 @@ _chatrwkv_chats() {
                 'list:list chats, the last used first'
                 'show:print the messages that the chat shows'
                 'export:write a chat to a file'
-                'import:add a chat from an exported JSON file'
+                'import:add the chats of a file, whichever program wrote it'
                 'rename:give a chat another title'
                 'replay:draw its replies again and print the first difference; exit 1'
                 'delete:hide a chat; chats restore brings it back'
