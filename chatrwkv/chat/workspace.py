@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from chatrwkv import paths as places
-from chatrwkv.chat.backup import label_by_hand
 from chatrwkv.chat.catalog import Catalog, ModelEntry, StateEntry
+from chatrwkv.chat.desk import Desk
 from chatrwkv.chat.document import with_new_ids
 from chatrwkv.chat.history import PromptHistory
-from chatrwkv.chat.importing import read_chats
 from chatrwkv.chat.learning import free_state_path, learning, read_document
 from chatrwkv.chat.locks import ChatLocks
 from chatrwkv.chat.portable import begun_with, importing, load_portable
@@ -21,7 +20,7 @@ from chatrwkv.chat.surroundings import Surroundings
 from chatrwkv.chat.template import load_templates
 from chatrwkv.chat.tree import ChatId, Conversation
 from chatrwkv.chat.vault import Vault, VaultUsage
-from chatrwkv.errors import StateError, StoreError
+from chatrwkv.errors import StateError
 
 if TYPE_CHECKING:
     from chatrwkv.chat.backup import DatabaseMoved
@@ -39,7 +38,7 @@ _LAST_MODEL = "last_model"
 _PINNED = "pinned_states"
 
 
-class Workspace:
+class Workspace(Desk):
     """Opens and keeps what the interface works with; made by `Workspace.open`, ended by `close`."""
 
     def __init__(
@@ -196,21 +195,6 @@ class Workspace:
         else:
             self._store.rename(chat_id, title).result()
 
-    def whole(self, chat_id: ChatId) -> Conversation:
-        """A chat as it is stored, with what was likely at each token: for an export that loses nothing."""
-        self._store.flush()
-        return self._store.load(chat_id, with_records=True)[0]
-
-    def import_file(self, path: Path) -> list[ChatId]:
-        """Add the chats of a file, all of them or none, whichever program wrote it; may run on any thread.
-
-        Raises:
-            StoreError: it holds no chat that is understood, or could not be saved.
-        """
-        chats = read_chats(path)
-        self._store.create_chats(chats).result()
-        return [chat.id for chat in chats]
-
     def import_chat(self, conversation: Conversation) -> ChatSession:
         """Add a conversation from elsewhere as a new chat."""
         return self._adopt(with_new_ids(conversation))
@@ -361,48 +345,3 @@ class Workspace:
         if entry is not None:
             return entry.family
         return model.card_family if model else ""
-
-    # -- small things -------------------------------------------------------------------------------------
-
-    def draft(self, chat_id: ChatId) -> str:
-        """What was typed there and not sent."""
-        return self._store.draft(chat_id)
-
-    def save_draft(self, chat_id: ChatId, text: str) -> None:
-        """Keep what is typed."""
-        self._store.save_draft(chat_id, text)
-
-    def history(self) -> list[str]:
-        """Prompts sent, the oldest first."""
-        return self._history.lines()
-
-    def add_history(self, text: str) -> None:
-        """Remember a prompt."""
-        self._history.add(text)
-
-    @property
-    def problem(self) -> StoreError | None:
-        """Why the last write failed; None once one succeeded again."""
-        return self._store.problem
-
-    def integrity(self) -> list[str]:
-        """What a thorough check of the database finds; empty is good."""
-        return self._store.integrity()
-
-    def restore_backup(self, backup: Path | None = None) -> int:
-        """Bring back the chats of a backup, beside those that are there; returns how many came.
-
-        Args:
-            backup: the file; what `damage` offers unless given.
-
-        Raises:
-            StoreError: there is no backup, or it cannot be read.
-        """
-        offered = backup or (self.damage.backup if self.damage else None)
-        if offered is None:
-            raise StoreError("There is no backup to restore.", hint="Name a file of the backups folder.")
-        return self._store.take_over(offered).result()
-
-    def backup(self, label: str = "") -> Path:
-        """Copy the database into the backups folder; from any thread. The date is its name unless labelled."""
-        return self._store.backup(label or label_by_hand())
