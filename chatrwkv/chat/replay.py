@@ -97,17 +97,25 @@ def _template_of(node: Node) -> str:
 
 def _unfit(node: Node, templates: Templates, loaded: LoadedModel) -> str:
     """Why a reply cannot be drawn again; empty when it can."""
-    if node.meta is None:
+    meta = node.meta
+    if meta is None:
         return "it was not drawn here"
-    if node.meta.fingerprint != loaded.model.spec.fingerprint:
-        return f"it was drawn by {node.meta.model or 'another model'}"
-    if node.meta.template not in templates.ok:
-        return f"there is no template {node.meta.template!r}"
-    if node.status in (NodeStatus.STREAMING, NodeStatus.FAILED):
-        return "it has no end"
-    if not drawn_ids(node, templates.ok[node.meta.template], loaded.tokenizer.tokenizer_id):
-        return "it was edited, or nothing of it was drawn" if node.text else "it is empty"
-    return ""
+    template = templates.ok.get(meta.template)
+    reasons = (
+        (
+            meta.fingerprint != loaded.model.spec.fingerprint,
+            f"it was drawn by {meta.model or 'another model'}",
+        ),
+        (bool(meta.voices), f"it was drawn in chorus with {', '.join(meta.voices)}"),
+        (template is None, f"there is no template {meta.template!r}"),
+        (node.status in (NodeStatus.STREAMING, NodeStatus.FAILED), "it has no end"),
+        (not node.text, "it is empty"),
+        (
+            template is None or not drawn_ids(node, template, loaded.tokenizer.tokenizer_id),
+            "it was edited, or nothing of it was drawn",
+        ),
+    )
+    return next((why for is_so, why in reasons if is_so), "")
 
 
 class _Again:

@@ -70,6 +70,7 @@ def meta_to_dict(meta: ReplyMeta) -> dict[str, Any]:
         "mu": meta.mu,
         "chosen": list(meta.chosen),
         "resumed": list(meta.resumed),
+        "voices": list(meta.voices),
     }
 
 
@@ -89,6 +90,7 @@ def meta_from_dict(values: Mapping[str, Any]) -> ReplyMeta:
         mu=None if values.get("mu") is None else float(values["mu"]),
         chosen=tuple(map(int, values.get("chosen") or ())),
         resumed=tuple(map(int, values.get("resumed") or ())),
+        voices=tuple(map(str, values.get("voices") or ())),
     )
 
 

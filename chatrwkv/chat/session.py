@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from chatrwkv.chat.branching import branch
+from chatrwkv.chat.chorus import voices_of
 from chatrwkv.chat.impersonate import Suggestion, user_request
 from chatrwkv.chat.plan import drawn_ids, plan_path
 from chatrwkv.chat.portable import save_portable
@@ -24,13 +25,13 @@ from chatrwkv.engine import GenerateRequest
 from chatrwkv.errors import BadValue
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from chatrwkv.chat.plan import Ids, Plan
     from chatrwkv.chat.surroundings import Surroundings
     from chatrwkv.chat.template import PromptTemplate
-    from chatrwkv.engine import Job, LoadedModel, Prompt, SamplingParams
+    from chatrwkv.engine import Job, LoadedModel, Prompt, SamplingParams, Snapshot
 
 _RETRY_SAVE_S = 2.0
 _LOOK_ELSEWHERE_S = 1.0
@@ -103,6 +104,30 @@ class ChatSession(SessionTree, SessionKeeper):
         label = "regenerate" if n_before else "reply"
         self._changes.add(label, answers, head=answers[0].id)
         return self._start(answers, template)
+
+    def chorus(self, paths: Sequence[Path], node_id: NodeId | None = None) -> Reply:
+        """Another reply, drawn from the mean of what this chat's mind and saved states would say; experimental.
+
+        Args:
+            paths: state files of the model that is loaded; each reads the last message, nothing else of this chat.
+            node_id: a message or a reply to it; the head unless given.
+
+        Raises:
+            BadValue: there is no message to reply to.
+        """
+        self._changes.refresh()
+        template = self._usable_template()
+        node = self.node(node_id or self.head)
+        message = self.node(node.parent) if node.role is Role.ASSISTANT and node.parent else node
+        if message.role is not Role.USER:
+            raise BadValue("There is no message to reply to.", hint="Write one first.")
+        self._refuse_while_writing(message.id)
+        answer = self._blank_reply(message.id, template, self.thinking, self.params)
+        assert answer.meta is not None, "a reply says how it is made"
+        answer = replace(answer, meta=replace(answer.meta, voices=tuple(path.stem for path in paths)))
+        self._changes.add("chorus", [answer], head=answer.id)
+        voices = voices_of(paths, message, template, self.thinking)
+        return self._start([answer], template, voices=voices)[0]
 
     def continue_reply(self, node_id: NodeId | None = None) -> Reply:
         """Let a reply go on where it ended, with nothing to prefill.
@@ -263,6 +288,7 @@ class ChatSession(SessionTree, SessionKeeper):
         *,
         before: Node | None = None,
         forced: Ids = (),
+        voices: Callable[[LoadedModel], tuple[Snapshot, ...]] = lambda _: (),
     ) -> list[Reply]:
         """Hand replies to the engine, in one batch; `before` is the one reply that goes on, as it was."""
         replies, requests = [], []
@@ -282,7 +308,7 @@ class ChatSession(SessionTree, SessionKeeper):
                 params = replace(params, min_tokens=max(params.min_tokens, len(drawn) + 1))
             requests.append(
                 GenerateRequest(
-                    prepare=reply.prepare,
+                    prepare=partial(_prepared, reply, voices),
                     params=params,
                     stops=template.stops,
                     stop_on_end=template.end_token,
@@ -318,3 +344,9 @@ class ChatSession(SessionTree, SessionKeeper):
 def _reseeded(params: SamplingParams, place: int) -> SamplingParams:
     # A fixed seed would make every sibling the same reply; the first one keeps it.
     return params if params.seed is None or not place else replace(params, seed=params.seed + place)
+
+
+def _prepared(
+    reply: Reply, voices: Callable[[LoadedModel], tuple[Snapshot, ...]], loaded: LoadedModel
+) -> Prompt:
+    return replace(reply.prepare(loaded), voices=voices(loaded))

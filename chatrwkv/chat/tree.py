@@ -73,6 +73,8 @@ class ReplyMeta:
     """Which of the drawn ids, from 0, a person chose in place of a draw."""
     resumed: tuple[int, ...] = ()
     """After how many drawn ids the reply had come to its end and was told to go on."""
+    voices: tuple[str, ...] = ()
+    """Saved states that were heard beside the chat's own mind, by name."""
 
 
 @dataclass(frozen=True, slots=True)

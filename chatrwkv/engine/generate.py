@@ -137,8 +137,11 @@ class Reply:
         self._text = ReplyText((*request.stops, *params.stop), before)
         self._position = request.start_position
         self._max_tokens = params.max_tokens
-        self.n_rows = 2 if prompt.negative else 1
-        """Of a pass: with guidance a second mind reads every token of the reply."""
+        self.voices = [loaded.adopt(voice) for voice in prompt.voices]
+        """Other minds that are heard at every token, and read it."""
+        self._voice_logits = [voice.logits for voice in self.voices]
+        self.n_rows = 1 + bool(prompt.negative) + len(self.voices)
+        """Of a pass: its own mind, with guidance a second one, and its voices."""
         self.beside: State | None = None
         """The second mind before the reply, once it has read the negative prompt."""
         self._beside_logits: Tensor | None = None
@@ -200,8 +203,13 @@ class Reply:
     def _pick(self) -> Picked:
         if self._forced:
             forced = self._forced.popleft()
-            return self._sampler.weigh(self._logits, self._position, forced, self._beside_logits)
-        return self._sampler.pick(self._logits, self._position, self._beside_logits)
+            return self._sampler.weigh(self._heard, self._position, forced, self._beside_logits)
+        return self._sampler.pick(self._heard, self._position, self._beside_logits)
+
+    @property
+    def _heard(self) -> Tensor:
+        """The mean over all minds; the state that is kept is the own one's, with its own logits."""
+        return torch.stack([self._logits, *self._voice_logits]).mean(0) if self.voices else self._logits
 
     def fed(self, token_id: int, logits: Tensor) -> None:
         """The row has read the drawn token."""
@@ -211,6 +219,10 @@ class Reply:
     def fed_beside(self, logits: Tensor) -> None:
         """The row of the other mind has read it, too."""
         self._beside_logits = logits
+
+    def fed_voice(self, number: int, logits: Tensor) -> None:
+        """The row of another mind has read it, too."""
+        self._voice_logits[number] = logits
 
     @property
     def is_full(self) -> bool:

@@ -27,6 +27,8 @@ class Prompt:
     """What the other mind of guidance reads from nothing; empty without guidance."""
     last_id: int | None = None
     """The last id before the reply, if `snapshot` has read it already; for the anti-repeat rule."""
+    voices: tuple[Snapshot, ...] = ()
+    """Other minds after the prompt; the reply is drawn from the mean of their logits and its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,6 +133,22 @@ class _Seat:
     reply: Reply
     is_beside: bool = False
     """Whether it is the second mind of guidance."""
+    voice: int | None = None
+    """Which of the reply's voices it is."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the mind that is kept."""
+        return not self.is_beside and self.voice is None
+
+    def hear(self, token_id: int, logits: Tensor) -> None:
+        """The row has read the drawn token."""
+        if self.voice is not None:
+            self.reply.fed_voice(self.voice, logits)
+        elif self.is_beside:
+            self.reply.fed_beside(logits)
+        else:
+            self.reply.fed(token_id, logits)
 
 
 class Scheduler:
@@ -223,6 +239,7 @@ class Scheduler:
             seats.append((_Seat(reply), snapshot.state))
             if reply.beside is not None:
                 seats.append((_Seat(reply, is_beside=True), reply.beside))
+            seats += [(_Seat(reply, voice=i), voice.state) for i, voice in enumerate(reply.voices)]
         self._replies.join([seat for seat, _ in seats], [state for _, state in seats])
 
     def _drop_cancelled(self) -> None:
@@ -251,7 +268,7 @@ class Scheduler:
 
     def _own_rows(self) -> list[tuple[int, Reply]]:
         """Each reply and the row of its own mind."""
-        return [(i, seat.reply) for i, seat in enumerate(self._replies.items) if not seat.is_beside]
+        return [(i, seat.reply) for i, seat in enumerate(self._replies.items) if seat.is_own]
 
     def _dismiss(self, replies: Collection[Reply]) -> None:
         """Let all rows of these go."""
@@ -321,10 +338,7 @@ class Scheduler:
         seats = self._replies.items
         logits = self._model.step([drawn[seat.reply] for seat in seats], self._replies.scratch).cpu()
         for seat, fresh in zip(seats, logits, strict=True):
-            if seat.is_beside:
-                seat.reply.fed_beside(fresh)
-            else:
-                seat.reply.fed(drawn[seat.reply], fresh)
+            seat.hear(drawn[seat.reply], fresh)
         full = set()
         for row, reply in self._own_rows():
             if reply.is_full:

@@ -127,6 +127,8 @@ def _detail(node: Node) -> str:
         if meta.stats.decode_tok_s:
             words.append(f"{meta.stats.decode_tok_s:.0f} tok/s")
         words.append(f"{meta.stats.prompt_tokens:,} read")
+    if meta.voices:
+        words.append(f"chorus with {', '.join(meta.voices)}")
     if meta.seed is not None:
         words.append(f"seed {meta.seed}")
     return " · ".join(words)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from chatrwkv.chat import state_tools
+from chatrwkv.chat.chorus import mixing
+from chatrwkv.chat.portable import importing
 from chatrwkv.chat.replay import replaying
 from chatrwkv.engine import is_own_state
 from chatrwkv.errors import BadValue, ChatRWKVError, GenerationError
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 _LEARN = re.compile(r"(?P<file>.+?)(?:\s+as\s+(?P<name>\S.*?))?(?P<twice>\s+--twice)?\s*\Z", re.DOTALL)
 _DOCUMENTS = (".txt", ".md")
+# Each takes a row of every pass.
+_MOST_VOICES = 8
 
 
 async def state(screen: ChatCore, argument: str) -> None:
@@ -118,19 +122,25 @@ async def _choose(screen: ChatCore) -> str | None:
 
 def _begin_with(screen: ChatCore, path: Path) -> None:
     """A chat on top of another program's state, once the engine has held it against the model."""
+    said = f"This chat begins with the state in {path.name}; what it has read is not known."
+    _follow(screen, "reading the state", importing(path), _beginning(screen, path.stem, said))
+
+
+def _beginning(screen: ChatCore, title: str, said: str) -> Callable[[Snapshot], None]:
+    """What opens a chat on a state once it is there."""
 
     async def begin(snapshot: Snapshot) -> None:
         try:
-            await screen.show_chat(screen.workspace.begin_with(snapshot, sanitise_name(path.stem)))
+            await screen.show_chat(screen.workspace.begin_with(snapshot, sanitise_name(title)))
         except ChatRWKVError as error:
             screen.say_error(error)
         else:
-            screen.say(f"This chat begins with the state in {path.name}; what it has read is not known.")
+            screen.say(said, stays=True)
 
-    def imported(snapshot: object) -> None:
-        screen.run_worker(begin(cast("Snapshot", snapshot)), name="begin")
+    def begun(snapshot: Snapshot) -> None:
+        screen.run_worker(begin(snapshot), name="begin")
 
-    screen.app.follow_task("reading the state", screen.workspace.import_state(path), imported)
+    return begun
 
 
 async def _list_states(screen: ChatCore, _: str) -> None:
@@ -225,6 +235,44 @@ async def _diff(screen: ChatCore, argument: str) -> None:
     _follow(screen, "comparing", state_tools.compare(sources[0], sources[1], session.vault), found)
 
 
+async def _mix(screen: ChatCore, argument: str) -> None:
+    names = argument.split()
+    if len(names) != 3 or not _is_number(names[2]):
+        raise BadValue(
+            "/state mix needs two saved states and the weight of the second.",
+            hint="For example: /state mix sea fog 0.3",
+        )
+    paths = [_state_file(screen, as_path(name)) for name in names[:2]]
+    weight = float(names[2])
+    title = f"{1 - weight:.4g} of {paths[0].stem}, {weight:.4g} of {paths[1].stem}"
+    said = "A chat on the mixed state, which is an experiment."
+    _follow(screen, "mixing", mixing(paths[0], paths[1], weight), _beginning(screen, title, said))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+async def _chorus(screen: ChatCore, argument: str) -> None:
+    names = argument.split()
+    if not names:
+        raise BadValue("/state chorus needs saved states.", hint="For example: /state chorus sea fog")
+    if len(names) > _MOST_VOICES:
+        raise BadValue(f"{len(names)} states are too many.", hint=f"At most {_MOST_VOICES} can join.")
+    _model(screen)
+    paths = [_state_file(screen, as_path(name)) for name in names]
+    _session(screen).chorus(paths, screen.target)
+    screen.say(
+        f"An experiment: drawn from the mean of this chat and {', '.join(path.stem for path in paths)}."
+    )
+    await screen.refresh_path(follow=True)
+    screen.focus_prompt()
+
+
 async def recall(screen: ChatCore, _: str) -> None:
     """How well the model still knows the messages of this chat."""
     session = _session(screen)
@@ -314,11 +362,13 @@ _WORDS: Mapping[str, tuple[Verb, str]] = {
     "info": (_state_info, "where this message's state is, or what a file holds"),
     "verify": (_verify, "read the text again and compare, changing nothing"),
     "diff": (_diff, "A [B]: two states head by head"),
+    "mix": (_mix, "A B WEIGHT: a chat on a state made of both (experimental)"),
+    "chorus": (_chorus, "A ...: a reply from the mean of several states (experimental)"),
     "pin": (_pin, "keep it in memory and on disk"),
     "unpin": (_unpin, "let it go like any other"),
     "drop": (_drop_state, "delete a saved state"),
 }
-_NAMING = ("load", "info", "diff", "drop")
+_NAMING = ("load", "info", "diff", "mix", "chorus", "drop")
 
 STATE_VERBS: Mapping[str, Verb] = {
     "state": state,

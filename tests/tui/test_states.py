@@ -180,3 +180,29 @@ async def test_a_chat_is_replayed(tmp_path: Path):
         await driver.send("hi")
         await command(driver, "/replay")
         await driver.sees("No difference: 1 reply drawn again")
+
+
+async def test_a_mix_opens_a_chat_and_a_chorus_makes_a_reply(tmp_path: Path):
+    async with running(tmp_path, *TALK) as driver:
+        await driver.send("hi")
+        await command(driver, "/state save one")
+        await driver.sees("Saved the state")
+        await command(driver, "/state chorus one")
+        await driver.quiet()
+        await driver.until(lambda: driver.session.node(driver.session.head).text)
+        meta = driver.session.node(driver.session.head).meta
+        assert meta
+        assert meta.voices == ("one",)
+        await command(driver, "/state mix one one 0")
+        await driver.sees("A chat on the mixed state")
+        assert driver.session.title == "1 of one, 0 of one"
+
+
+@pytest.mark.parametrize(
+    "line", ["/state mix one", "/state mix one two three", "/state chorus", "/state chorus none"]
+)
+async def test_what_cannot_be_mixed_is_said(tmp_path: Path, line: str):
+    async with running(tmp_path, *TALK) as driver:
+        await driver.send("hi")
+        await command(driver, line)
+        await driver.until(lambda: driver.screen.notice.has_class("-problem"))
