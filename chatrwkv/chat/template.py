@@ -211,6 +211,13 @@ class Templates:
             hint=f"Did you mean {near[0]!r}?" if near else "`chatrwkv prompts list` shows all of them.",
         )
 
+    def fitting(self, family: str) -> list[str]:
+        """Names of those for models of this family, the default first, then those made for it, then for any."""
+        fits = [t for t in self.ok.values() if not family or not t.families or family in t.families]
+        first = self.default_for(family)
+        fits.sort(key=lambda t: (t is not first, not t.families, t.name))
+        return [t.name for t in fits]
+
     def default_for(self, family: str) -> PromptTemplate:
         """The template that new chats with a model of this family use; later folders win.
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import argparse
 
     from chatrwkv.chat.catalog import Catalog, ModelEntry
+    from chatrwkv.chat.template import Templates
     from chatrwkv.config import Settings
     from chatrwkv.engine.checkpoint import Checkpoint
 
@@ -88,7 +89,9 @@ def info(args: argparse.Namespace) -> int:
     """What the tensors say; the name is not believed."""
     from chatrwkv.engine import detect
     from chatrwkv.engine.checkpoint import open_checkpoint
+    from chatrwkv.engine.generations import state_size
     from chatrwkv.engine.options import read_options, shown, with_options
+    from chatrwkv.engine.tokens.choice import named
 
     placement = placement_flags(args)
     settings = settings_of(args, {"model.default": args.model, **placement})
@@ -97,32 +100,45 @@ def info(args: argparse.Namespace) -> int:
     spec = detect(checkpoint.shapes, checkpoint.fingerprint, checkpoint.dtype)
     options = read_options(checkpoint.path, spec)
     spec = with_options(spec, options)
+    size = state_size(spec, checkpoint.shapes)
+    chosen = shown(options)
+    is_json = bool(args.json)
     fields: dict[str, Any] = {
         "name": entry.name,
         "path": str(entry.path),
-        "size": entry.size_bytes if args.json else format_bytes(entry.size_bytes),
-        "generation": spec.generation.value if args.json else f"RWKV-{spec.generation.value}",
+        "size": entry.size_bytes if is_json else format_bytes(entry.size_bytes),
+        "generation": spec.generation.value if is_json else f"RWKV-{spec.generation.value}",
         "layers": spec.n_layer,
         "width": spec.n_embd,
+        "heads": spec.n_head,
         "head_size": spec.head_size,
         "vocabulary": spec.n_vocab,
-        "parameters": spec.n_params if args.json else f"{spec.n_params:,}",
+        "parameters": spec.n_params if is_json else f"{spec.n_params:,}",
         "dtype": spec.dtype,
         "fingerprint": spec.fingerprint,
+        "tokenizer": named(checkpoint.path, spec.n_vocab, str(options["tokenizer"])),
         "family": entry.family,
+        "templates": _templates().fitting(entry.family),
+        "state": size.n_bytes if is_json else format_bytes(size.n_bytes),
+        "state_per_token": size.per_token if is_json else format_bytes(size.per_token),
+        "context": spec.n_context,
+        "options": chosen if is_json else ", ".join(f"{name} {value}" for name, value in chosen.items()),
     }
-    if spec.n_context:
-        fields["context"] = spec.n_context
-    chosen = shown(options)
-    fields["options"] = (
-        chosen if args.json else ", ".join(f"{name} {value}" for name, value in chosen.items())
-    )
+    if not is_json:  # where there is nothing to say
+        fields = {name: value for name, value in fields.items() if value not in (0, "", "0 B")}
     fields |= _sizes(args, checkpoint, spec.n_layer, settings if any(placement.values()) else None)
     card = entry.path / "CARD.md"
     if entry.path.is_dir() and card.is_file():
         fields["card"] = str(card)
     print_fields(args, fields)
     return 0
+
+
+def _templates() -> Templates:
+    from chatrwkv.chat.template import load_templates
+    from chatrwkv.paths import bundled_prompts
+
+    return load_templates([bundled_prompts(), Paths.default().user_prompts])
 
 
 def _sizes(

@@ -14,6 +14,7 @@ from chatrwkv.commands.completion import SHELLS, stored
 from chatrwkv.commands.completion_scripts import script
 from chatrwkv.commands.grammar import grammar
 from chatrwkv.commands.reference import BEGIN, END, markdown
+from chatrwkv.engine import generations
 
 ROOT = Path(__file__).parents[2]
 UPDATE = bool(os.environ.get("CHATRWKV_TEST_UPDATE"))
@@ -28,13 +29,21 @@ def test_completion_script_is_current(shell):
     assert stored(shell) == wanted
 
 
-def test_block_of_the_readme_is_current():
+@pytest.mark.parametrize(
+    ("begin", "end", "written"),
+    [
+        (BEGIN, END, lambda: markdown(grammar())),
+        ("<!-- generations -->", "<!-- /generations -->", generations.markdown),
+    ],
+    ids=["cli", "generations"],
+)
+def test_block_of_the_readme_is_current(begin, end, written):
     path = ROOT / "README.md"
     text = path.read_text(encoding="utf-8")
-    assert text.count(BEGIN) == text.count(END) == 1
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    wanted = f"{before}{BEGIN}\n{markdown(grammar())}{END}{after}"
+    assert text.count(begin) == text.count(end) == 1
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    wanted = f"{before}{begin}\n{written()}{end}{after}"
     if UPDATE and text != wanted:
         path.write_text(wanted, encoding="utf-8")
         text = wanted

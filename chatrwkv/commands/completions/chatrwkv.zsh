@@ -11,8 +11,10 @@ _chatrwkv() {
                 'chats:list, show, export, import, rename, delete and restore chats'
                 'states:list and check saved states'
                 'models:list models and say what they are'
+                'generations:list the RWKV generations and what tells them apart'
                 'prompts:list, show and check prompt templates'
                 'eval:measure how well a model predicts a text, last words or multiple choice'
+                'embed:make a vector of each line of a text'
                 'bench:measure how fast a model runs here, against what the machine could do'
                 'tune:train a persona from a few examples, a state, not the weights'
                 'config:show the settings and where each comes from'
@@ -26,8 +28,10 @@ _chatrwkv() {
                 chats) _chatrwkv_chats ;;
                 states) _chatrwkv_states ;;
                 models) _chatrwkv_models ;;
+                generations) _chatrwkv_generations ;;
                 prompts) _chatrwkv_prompts ;;
                 eval) _chatrwkv_eval ;;
+                embed) _chatrwkv_embed ;;
                 bench) _chatrwkv_bench ;;
                 tune) _chatrwkv_tune ;;
                 config) _chatrwkv_config ;;
@@ -183,6 +187,10 @@ _chatrwkv_models_info() {
     _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--device[auto, cpu, cuda, cuda,N or mps]:device:' '--dtype[precision of the weights]:auto|fp32|bf16|fp16|int8|int4:(auto fp32 bf16 fp16 int8 int4)' '--gpu-layers[this many layers on the GPU, the rest on the CPU]:n:' '--strategy[which layers go where, such as "cuda fp16 *10 -> cpu fp32"]:text:' '--json[print JSON]' '--config[read this settings file instead of your own]:file:_files' '*:model:_files'
 }
 
+_chatrwkv_generations() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--json[print JSON]'
+}
+
 _chatrwkv_prompts() {
     local line state
     _arguments -s -C '(-h --help)'{-h,--help}'[show this help message and exit]' '1: :->command' '*::argument:->rest'
@@ -216,6 +224,10 @@ _chatrwkv_prompts_check() {
 
 _chatrwkv_eval() {
     _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '(-m --model)'{-m,--model}'[name or path of the model]:model:_files' '--against[compare with the same model in this precision, KL and top-1]:fp32|bf16|fp16|int8|int4:(fp32 bf16 fp16 int8 int4)' '--device[auto, cpu, cuda, cuda,N or mps]:device:' '--dtype[precision of the weights]:auto|fp32|bf16|fp16|int8|int4:(auto fp32 bf16 fp16 int8 int4)' '--gpu-layers[this many layers on the GPU, the rest on the CPU]:n:' '--strategy[which layers go where, such as "cuda fp16 *10 -> cpu fp32"]:text:' '--json[print one JSON object]' '--config[read this settings file instead of your own]:file:_files' '*:file:_files'
+}
+
+_chatrwkv_embed() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '(-m --model)'{-m,--model}'[name or path of the model]:model:_files' '--from[the mean of what the head reads, or what the state is after the last token]:hidden|state:(hidden state)' '--kind[which part of the state (default, wkv, what the layers read out of their memory)]:att-shift|ffn-shift|aa|bb|wkv:(att-shift ffn-shift aa bb wkv)' '--stats[normalise with these]:file:_files' '--raw[do not normalise]' '--fit-stats[write statistics of the lines, no vectors]:file:_files' '--out[write a NumPy file, (lines, channels) float32]:file:_files' '--json[print one JSON object a line]' '--device[auto, cpu, cuda, cuda,N or mps]:device:' '--dtype[precision of the weights]:auto|fp32|bf16|fp16|int8|int4:(auto fp32 bf16 fp16 int8 int4)' '--gpu-layers[this many layers on the GPU, the rest on the CPU]:n:' '--strategy[which layers go where, such as "cuda fp16 *10 -> cpu fp32"]:text:' '--config[read this settings file instead of your own]:file:_files' '*:file:_files'
 }
 
 _chatrwkv_bench() {

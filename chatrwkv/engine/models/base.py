@@ -7,6 +7,7 @@ the same with one token a row, unless the family has a form of it with fewer ope
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -127,6 +128,15 @@ class Recurrent(ABC):
                 layers[i] = replace(layer, scale=factor)
         self.weights = replace(self.weights, layers=tuple(layers))
 
+    def headless(self) -> Recurrent:
+        """The same weights with the identity as head: what it returns as logits is what the head would read.
+
+        That is the stream after the last norm, C wide. Copy heads of the oldest generations go, too.
+        """
+        other = copy(self)
+        other.weights = _without_head(self.weights, self.spec.n_embd)
+        return other
+
     def blank(self) -> State:
         """The state before the first token."""
         return Scratch(self.blank_rows(1)).freeze(0)
@@ -149,3 +159,10 @@ class Recurrent(ABC):
         logits = self.scan([[token_id] for token_id in token_ids], scratch)
         assert isinstance(logits, torch.Tensor)
         return logits
+
+
+def _without_head(weights: Any, n_embd: int) -> Any:
+    if hasattr(weights, "base"):  # 4a and 4b stand on the weights of 4
+        return replace(weights, base=_without_head(weights.base, n_embd))
+    copying = {name: None for name in ("head_q", "head_k", "copy_head") if hasattr(weights, name)}
+    return replace(weights, head=torch.eye(n_embd, device=weights.ln_out.weight.device), **copying)

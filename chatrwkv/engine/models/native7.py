@@ -118,6 +118,28 @@ class NativeRWKV7(Recurrent):
             self._model, state, lengths, (c_int32 * len(ids))(*ids), n_logits, logits.data_ptr()
         )
 
+    def headless(self) -> Recurrent:
+        """The torch path on the same weights: the native one gives nothing but logits."""
+        return _Unpacked(self).headless()
+
+
+class _Unpacked(Recurrent):
+    """The torch path on the weights of a native model."""
+
+    def __init__(self, model: NativeRWKV7) -> None:
+        super().__init__(model.spec, model.device)
+        self.weights = model.weights
+
+    def blank_rows(self, n_rows: int) -> dict[str, Tensor]:
+        """The state before the first token, B behind L."""
+        return blank(self.spec, n_rows)
+
+    def forward(
+        self, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None, *, all_logits: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Pure torch."""
+        return forward(self.weights, token_ids, state, lengths, all_logits=all_logits)
+
 
 class SwitchingRWKV7:
     """A torch model that becomes a native one as soon as there is a library: between two calls, never in one.
@@ -148,6 +170,10 @@ class SwitchingRWKV7:
         """Pack the weights, then let the next call be the first native one."""
         packed = quant.pack7(self._now.weights, kind, kernels.Engine(library, 1))
         self._now = NativeRWKV7(self.spec, packed, kernels.Engine(library))
+
+    def headless(self) -> Recurrent:
+        """Of the model in use."""
+        return self._now.headless()
 
     @property
     def weights(self) -> Weights7:

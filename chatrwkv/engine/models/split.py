@@ -6,6 +6,7 @@ the device of the first layer. One token is a scan of one: the families' in-plac
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import fields, is_dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,13 @@ class Split(Recurrent):
         """The state before the first token, B behind L."""
         rows = self._model.blank_rows(n_rows)
         return {name: tensor.to(self.device) for name, tensor in rows.items()}
+
+    def headless(self) -> Split:
+        """See `Recurrent`; the copy heads' part of the state goes, too."""
+        other = copy(self)
+        other._model = self._model.headless()  # noqa: SLF001 -- of the same class
+        other.weights = other._model.weights  # noqa: SLF001 -- as above
+        return other
 
     def forward(
         self, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None, *, all_logits: bool

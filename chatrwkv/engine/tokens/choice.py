@@ -41,6 +41,18 @@ def kind_for(n_vocab: int) -> str:
     return {20096: "midi", 128: "abc", 256: "bytes"}.get(n_vocab, "characters")
 
 
+def named(model_file: Path, n_vocab: int, kind: str = "auto") -> str:
+    """What `tokenizer_for` would take, in words, without reading it."""
+    own = _beside(model_file, f"{model_file.stem}.vocab.txt", "vocab.txt")
+    if own is not None and kind in ("auto", "world"):
+        return f"world, its own {own.name}"
+    kind = kind if kind != "auto" else kind_for(n_vocab)
+    if not KINDS[kind]:
+        return f"{kind}, built in"
+    path = _beside(model_file, f"{model_file.stem}.json", KINDS[kind])
+    return f"{kind}, {KINDS[kind]} is missing beside it" if path is None else f"{kind}, {path.name}"
+
+
 def tokenizer_for(model_file: Path, n_vocab: int, kind: str = "auto") -> Tokenizer:
     """The tokenizer of a model: a World vocabulary beside it, else what its size or `kind` says.
 
