@@ -167,6 +167,10 @@ class Engine:
         self._apply_threads()
         self.library.c.rwkv_read(self._handle, data, n_bytes)
 
+    def skip_zeros(self, skip: bool | None) -> None:
+        """Skip the lines of ffn.value that meet zeros; None: where that is measured to be faster, as at first."""
+        self.library.c.rwkv_engine_skip(self._handle, 2 if skip is None else int(skip))
+
     def stats(self) -> abi.PoolStats:
         """What the threads have done so far."""
         stats = abi.PoolStats()

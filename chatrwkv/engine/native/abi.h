@@ -70,6 +70,7 @@ typedef struct {
 typedef struct {
     int64_t passes, alone, probes;  // alone: by the caller only, though there are more threads
     int64_t prefetch;               // bytes ahead, as measured
+    int64_t is_skipping;            // whether the last pass could skip lines of ffn.value
 } rwkv_pool_stats;
 
 RWKV_EXPORT int32_t rwkv_abi(void);
@@ -80,6 +81,8 @@ RWKV_EXPORT int32_t rwkv_best_isa(void);          // the highest level this CPU 
 RWKV_EXPORT void* rwkv_engine_new(int32_t isa, int32_t n_threads);
 RWKV_EXPORT void rwkv_engine_free(void* engine);
 RWKV_EXPORT void rwkv_engine_threads(void* engine, int32_t n_threads);  // takes effect at the next call
+// Zeros of the squared ReLU: 0 never skipped, 1 always, 2 if it is measured to be faster (from the start).
+RWKV_EXPORT void rwkv_engine_skip(void* engine, int32_t mode);
 RWKV_EXPORT void rwkv_engine_stats(void* engine, rwkv_pool_stats* out);
 
 RWKV_EXPORT int64_t rwkv_packed_bytes(int32_t format, int32_t rows, int32_t cols);

@@ -98,6 +98,7 @@ class PoolStats(Structure):
         ("alone", c_int64),
         ("probes", c_int64),
         ("prefetch", c_int64),
+        ("is_skipping", c_int64),
     )
 
 
@@ -108,6 +109,7 @@ _SIGNATURES = {
     "rwkv_engine_new": (c_void_p, (c_int32, c_int32)),
     "rwkv_engine_free": (None, (c_void_p,)),
     "rwkv_engine_threads": (None, (c_void_p, c_int32)),
+    "rwkv_engine_skip": (None, (c_void_p, c_int32)),
     "rwkv_engine_stats": (None, (c_void_p, POINTER(PoolStats))),
     "rwkv_packed_bytes": (c_int64, (c_int32, c_int32, c_int32)),
     "rwkv_pack": (

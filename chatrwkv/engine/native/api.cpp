@@ -71,9 +71,13 @@ void rwkv_engine_free(void* engine) {
 
 void rwkv_engine_threads(void* engine, int32_t n_threads) { static_cast<Engine*>(engine)->pool.set_threads(n_threads); }
 
+void rwkv_engine_skip(void* engine, int32_t mode) {
+    static_cast<Engine*>(engine)->skipping.mode = static_cast<Skipping::Mode>(mode);
+}
+
 void rwkv_engine_stats(void* engine, rwkv_pool_stats* out) {
-    const Pool& pool = static_cast<Engine*>(engine)->pool;
-    *out = {pool.passes, pool.alone, pool.probes, static_cast<Engine*>(engine)->prefetch};
+    const Engine& e = *static_cast<Engine*>(engine);
+    *out = {e.pool.passes, e.pool.alone, e.pool.probes, e.prefetch, e.skipping.is_on};
 }
 
 int64_t rwkv_packed_bytes(int32_t format, int32_t rows, int32_t cols) {
@@ -128,8 +132,10 @@ int32_t rwkv7_forward(void* engine, const rwkv7_model* model, const rwkv7_state*
     e.pool.pass_begins(kind);
     Tuner* tuner = kind ? &e.tuners[kind - 1] : nullptr;  // many tokens are not short of memory
     if (tuner) e.prefetch = tuner->pass_begins();
+    e.skipping.pass_begins(n_tokens == 1 && !e.tuners[0].is_measuring());
     const int error = forward7(e, *model, *state, n_rows, lengths, ids, n_logits, logits);
     if (tuner) tuner->pass_ends();
+    if (!error) e.skipping.pass_ends();
     e.pool.pass_ends(kind, kind ? 1.0 : static_cast<double>(n_tokens));
     return error;
 }

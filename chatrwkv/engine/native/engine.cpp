@@ -43,6 +43,19 @@ void Tuner::pass_ends() {
     bytes_ = kBytes[choice];
 }
 
+void Skipping::pass_begins(bool may_measure) {
+    is_measuring = may_measure && mode == kMeasured && n_measured_ < 2 * kPairs;
+    is_on = mode == kAlways || (mode == kMeasured && (is_measuring ? n_measured_ % 2 == 1 : is_better_));
+    sum_s_ = 0.0;
+}
+
+void Skipping::pass_ends() {
+    if (!is_measuring) return;
+    if (!is_on) dense_s_ = sum_s_;
+    else if (sum_s_ < kClearly * dense_s_) n_won_++;
+    if (++n_measured_ == 2 * kPairs) is_better_ = n_won_ >= kEnough;
+}
+
 Engine::Engine(const Kernels& level, int n_threads) : kernels(level), pool(n_threads) {
     for (uint8_t*& room : scratch) room = nullptr;
 }
@@ -59,8 +72,9 @@ bool Engine::ready() {
     return true;
 }
 
-void Products::add(const rwkv_matrix& w, const Activations& x, int n_tokens, float* out, int64_t ld_out, After after) {
-    jobs[n_jobs++] = {&w, &x, n_tokens, out, ld_out, after, engine->prefetch};
+void Products::add(const rwkv_matrix& w, const Activations& x, int n_tokens, float* out, int64_t ld_out, After after,
+                   const ActiveLines* active) {
+    jobs[n_jobs++] = {&w, &x, n_tokens, out, ld_out, after, engine->prefetch, active};
 }
 
 void Products::run_tiles(int job, int tile0, int tile1, int worker) const {

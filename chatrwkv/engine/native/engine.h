@@ -36,6 +36,7 @@ struct Workspace {
     Activations mixes[6];                                     // r k v w a g
     Activations hidden[4];                                    // w a v g: LoRA, between its matrices
     Activations y, ffn_in, ffn, out;                          // inputs of output, ffn.key, ffn.value, head
+    ActiveLines active;                                       // of ffn
     const float** before;
     float** wkv;
     int32_t* row_start;
@@ -48,6 +49,7 @@ class Tuner {
 public:
     int pass_begins();  // the distance for this pass
     void pass_ends();
+    bool is_measuring() const { return is_measuring_; }
 
 private:
     static constexpr int kChoices = 4, kRounds = 12;
@@ -56,6 +58,27 @@ private:
     double best_s_[kChoices] = {1e9, 1e9, 1e9, 1e9}, began_s_ = 0.0;
     int n_measured_ = 0, bytes_ = kBytes[0];
     bool is_measuring_ = false;
+};
+
+// Whether lines of ffn.value that meet zeros are skipped when there is one token. Jumping over lines costs
+// more than reading on unless enough are skipped, so pairs of passes, one each way, decide which it shall be.
+class Skipping {
+public:
+    enum Mode : int32_t { kNever, kAlways, kMeasured };
+
+    bool is_on = false, is_measuring = false;  // in this pass
+    Mode mode = kMeasured;
+
+    void pass_begins(bool may_measure);
+    void add(double seconds) { sum_s_ += seconds; }
+    void pass_ends();
+
+private:
+    static constexpr int kPairs = 16, kEnough = 13;  // by chance 13 of 16 are won once in a hundred times
+    static constexpr double kClearly = 0.98;
+    double sum_s_ = 0.0, dense_s_ = 0.0;
+    int n_measured_ = 0, n_won_ = 0;
+    bool is_better_ = false;
 };
 
 struct Engine {
@@ -68,6 +91,7 @@ struct Engine {
     Pool pool;
     Tuner tuners[kMaxNarrowTokens];  // of passes with 1, 2, ... tokens
     Workspace space;
+    Skipping skipping;
     int prefetch = 1024;                  // bytes ahead of the line in use, in this pass
     uint8_t* scratch[Pool::max_workers];  // of each worker, made when it is first needed
     bool ready();                         // scratch for all threads; false when there is no memory
@@ -90,7 +114,7 @@ struct Products {
 
     explicit Products(Engine& e) : engine(&e) {}
     void add(const rwkv_matrix& w, const Activations& x, int n_tokens, float* out, int64_t ld_out,
-             After after = After::kStore);
+             After after = After::kStore, const ActiveLines* active = nullptr);
     void run();
     void run_tiles(int job, int tile0, int tile1, int worker) const;
 };

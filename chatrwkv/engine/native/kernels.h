@@ -35,6 +35,14 @@ struct Activations {
     int32_t* zero;    // (ld / kGroup, S): -128 * sum of the integers, since stored weights are true + 128
 };
 
+// The lines of a tile that meet an activation that is not zero, for one token.
+struct ActiveLines {
+    uint32_t* offset;  // bytes from the first line of the tile; of FP32 the first of two lines
+    int32_t* group;    // (groups + 1): where in `offset` each 64 columns begin
+    int32_t n;
+};
+constexpr int kActiveAhead = 16;  // entries behind the last: those of the next tile, for its prefetch
+
 struct Matmul {
     const rwkv_matrix* w;
     const Activations* x;
@@ -43,6 +51,7 @@ struct Matmul {
     int64_t ld_out;
     After after;
     int32_t prefetch;  // bytes ahead
+    const ActiveLines* active;  // NULL: all lines
 };
 
 // LayerNorm, then lerps with the h of the token before: the first part of both mixers.

@@ -292,7 +292,10 @@ template <int S> void narrow_tiles(const Matmul& job, int tile0, int tile1) {
     }
 }
 
+#include "sparse.inl"
+
 void narrow(const Matmul& job, int tile0, int tile1) {
+    if (job.active) return sparse_tiles(job, tile0, tile1);
     switch (lanes_of(job.n_tokens)) {
         case 1: return narrow_tiles<1>(job, tile0, tile1);
         case 2: return narrow_tiles<2>(job, tile0, tile1);

@@ -39,6 +39,7 @@ private:
     void embed(const int32_t* ids);
     void attention(const rwkv7_layer& layer, int index);
     void ffn(const rwkv7_layer& layer, int index);
+    void find_active(const rwkv_matrix& w) const;
     void head(const int32_t* n_logits, float* logits);
 
     void mix(const MixJob& job, float* shift, const rwkv_matrix* const* readers, int n_readers);
@@ -78,6 +79,8 @@ int Pass7::prepare() {
         for (Activations& x : s.mixes) slot(x, C);
         for (Activations& x : s.hidden) slot(x, rank);
         slot(s.y, C), slot(s.ffn_in, C), slot(s.ffn, F), slot(s.out, C);
+        s.arena.take(s.active.offset, round_up(F, kGroup) / 2 + 1 + kActiveAhead);
+        s.arena.take(s.active.group, round_up(F, kGroup) / kGroup + 1);
         s.arena.take(s.before, M);
         s.arena.take(s.wkv, M);
         s.arena.take(s.row_start, M + 1);
@@ -245,9 +248,37 @@ void Pass7::ffn(const rwkv7_layer& w, int index) {
     key.add(w.ffn_key, s.ffn_in, n_tokens_, s.ffn.f, s.ffn.ld, After::kRelu2);
     key.run();
     make_ready(s.ffn, w.ffn_value, n_tokens_);
+    Skipping& skipping = engine_.skipping;
+    const double start = skipping.is_measuring ? thread_s() : 0.0;
+    const bool skips = skipping.is_on && n_tokens_ == 1;
+    if (skips) find_active(w.ffn_value);
     Products value(engine_);
-    value.add(w.ffn_value, s.ffn, n_tokens_, s.x, s.y.ld, After::kAdd);
+    value.add(w.ffn_value, s.ffn, n_tokens_, s.x, s.y.ld, After::kAdd, skips ? &s.active : nullptr);
     value.run();
+    if (skipping.is_measuring) skipping.add(thread_s() - start);
+}
+
+// Which lines of ffn.value meet something else than zeros.
+void Pass7::find_active(const rwkv_matrix& w) const {
+    ActiveLines& active = space_.active;
+    const float* x = space_.ffn.f;  // padding is zero
+    const bool is_fp32 = w.format == RWKV_FP32;
+    const int columns = is_fp32 ? 2 : line_columns(w.format), bytes = is_fp32 ? 2 * kLine : kLine;
+    const int groups = static_cast<int>(round_up(w.cols, kGroup)) / kGroup;
+    int n = 0;
+    uint32_t offset = 0;
+    for (int g = 0; g < groups; g++) {
+        active.group[g] = n;
+        for (int c = 0; c < kGroup; c += columns, x += columns, offset += static_cast<uint32_t>(bytes)) {
+            active.offset[n] = offset;  // overwritten by the next one unless it counts
+            bool counts = false;
+            for (int i = 0; i < columns; i++) counts |= x[i] != 0.0f;  // NaN counts
+            n += counts;
+        }
+    }
+    active.group[groups] = active.n = n;
+    const uint32_t next = static_cast<uint32_t>(tile_bytes(w.format, w.cols));
+    for (int i = 0; i < kActiveAhead; i++) active.offset[n + i] = i < n ? next + active.offset[i] : next;
 }
 
 void Pass7::head(const int32_t* n_logits, float* logits) {

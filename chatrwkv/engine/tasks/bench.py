@@ -1,6 +1,7 @@
 """How fast a model runs here, beside what this machine could do at most.
 
     decode       one token a pass            all weights are read, and the state is read and written
+    decode skip  the same, without what meets zeros behind the squared ReLU (native code)
     decode x B   B replies in one pass       the same weights, B states
     prefill T    a prompt of T tokens        two operations for each weight and token, but no less than one read
     load         from the file on the disk   one read of the weights; below that if they are mapped and read later
@@ -202,14 +203,19 @@ def _figure(job: _Job, times: list[float], machine: Machine) -> Figure:
 
 def _decodes(loaded: LoadedModel, n_bytes: int, n_weights: int) -> Iterator[_Job]:
     blank = loaded.model.blank()
-    for n_rows in BATCHES:
+    engine = loaded.model.engine if _is_native(loaded) else None  # type: ignore[attr-defined]  # of a native model
+    ways = [(f"decode x{n}" if n > 1 else "decode", n, False) for n in BATCHES]
+    if engine is not None:
+        ways.insert(1, ("decode skip", 1, True))
+    for name, n_rows, skips in ways:
 
-        def run(n_rows: int = n_rows) -> float:
+        def run(n_rows: int = n_rows, skips: bool = skips) -> float:
+            if engine is not None:
+                engine.skip_zeros(skips)
             scratch = Scratch.stack([loaded.model.blank()] * n_rows)
             ids = iter(range(1 << 30))
             return _seconds_of_step(loaded, lambda: loaded.model.step(_ids(n_rows, next(ids)), scratch))
 
-        name = "decode" if n_rows == 1 else f"decode x{n_rows}"
         yield _Job(name, run, n_rows, n_bytes + 2 * n_rows * blank.n_bytes, n_rows * n_weights)
 
 
