@@ -295,7 +295,7 @@ def loaded(
         name=name, path=str(path), generation=str(spec.generation), n_layer=spec.n_layer,
         n_embd=spec.n_embd, n_vocab=spec.n_vocab, n_params=spec.n_params, fingerprint=spec.fingerprint,
         tokenizer_id=tokenizer.tokenizer_id, device="cpu", dtype="float32",
-        state_bytes=model.blank().n_bytes, card_family=family,
+        state_bytes=model.blank().n_bytes, card_family=family, n_context=spec.n_context,
     )  # fmt: skip
     return LoadedModel(
         model=model, tokenizer=tokenizer, name=name, path=path, device="cpu", dtype="float32",

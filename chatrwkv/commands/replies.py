@@ -158,10 +158,15 @@ def _print_whole(output: Output, reply: _Reply, *, is_first: bool) -> None:
 
 
 def _tell(finished: Finished, info: ModelInfo) -> None:
-    """One line of numbers, for a person who watches."""
+    """What was forgotten; and one line of numbers, for a person who watches."""
+    stats, n_read = finished.stats, finished.snapshot.n_tokens if finished.snapshot else 0
+    if 0 < info.n_context < n_read:
+        narrate(
+            f"{n_read:,} tokens are more than the {info.n_context:,} that {info.name} can look at: "
+            "it read the last half again each time they were full."
+        )
     if not sys.stderr.isatty():
         return
-    stats = finished.stats
     words = [
         info.name,
         f"{stats.reply_tokens} tokens",

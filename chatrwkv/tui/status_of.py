@@ -29,6 +29,7 @@ def status_of(app: ChatApp, session: ChatSession | None) -> Status:
         done=done,
         total=total,
         n_tokens=session.n_tokens() + _fresh_tokens(session) if session else 0,
+        n_context=model.n_context if model else 0,
         state_bytes=model.state_bytes if model else 0,
         template=_template(session),
         problem=app.model_problem if model is None else "",

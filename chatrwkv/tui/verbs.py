@@ -230,6 +230,8 @@ async def stats(screen: ChatCore, _: str) -> None:
             ("vocabulary", f"{model.n_vocab:,}"), ("runs on", f"{model.device}, {model.dtype}"),
             ("one state", format_bytes(model.state_bytes)), ("fingerprint", model.fingerprint[:16]),
         ]  # fmt: skip
+        if model.n_context:
+            rows.append(("context", f"{model.n_context:,} tokens; then the last half is read again"))
     else:
         rows.append(("none", screen.app.model_problem or "it is being loaded"))
     nodes = session.conversation.nodes.values()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from chatrwkv.chat.tree import NodeStatus
@@ -294,3 +295,18 @@ async def test_chats_that_cannot_be_opened_say_why_and_keep_the_text(tmp_path: P
         assert app.screen.notice.display
         await app.press("ctrl+q")
         await app.until(lambda: app.app.leaving)
+
+
+async def test_a_context_that_is_full_is_told_once_and_counted(tmp_path: Path):
+    """RWKV-1 forgets the older half of a long chat; in silence it would only seem stupid."""
+    model = ScriptedModel(FOX)
+    model.spec = replace(model.spec, n_context=100)
+    async with running(tmp_path, model=model) as app:
+        assert "can look at are full" not in app.text()
+        await app.send("Hello")
+        assert "of 100 tok" in app.text()
+        await app.send("Once more, and at some length this time: what about the fox?")
+        assert "The 100 tokens that this model can look at are full" in app.text()
+        assert "last 50+ of" in app.text()
+        await app.send("And?")
+        assert "can look at are full" not in app.text()

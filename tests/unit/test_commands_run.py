@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -69,6 +70,19 @@ def test_answer_goes_to_stdout_and_the_thought_to_stderr(engine, capsys):
     out, err = capsys.readouterr()
     assert out == "Yes.\n"
     assert "hm hm" in err
+
+
+def test_what_a_model_with_a_context_has_forgotten_is_told(engine, capsys):
+    """RWKV-1 reads the last half again when it is full, and knows nothing of the rest."""
+    model = ScriptedModel(" Yes.")
+    model.spec = replace(model.spec, n_context=40)
+    engine(model)
+    assert run(engine, "hi") == 0
+    assert "can look at" not in capsys.readouterr().err
+    assert run(engine, "a question of more than forty tokens, each of them a byte") == 0
+    out, err = capsys.readouterr()
+    assert out == "Yes.\n"
+    assert "more than the 40 that tiny can look at" in err
 
 
 def test_text_held_back_for_a_stop_string_is_not_lost(engine, capsys):

@@ -8,7 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # `pickle.Unpickler` is for `engine/pickled.py` alone, whose subclass never looks a name up
 FORBIDDEN = re.compile(
-    r"weights_only\s*=\s*False|pickle\.loads?\(|Unpickler|allow_pickle\s*=\s*True|\b(shelve|marshal|dill|joblib)\b"
+    r"weights_only\s*=\s*False|[Pp]ickle\.loads?\b|import\s+pickle\s+as|from\s+_?pickle\s+import.*\bloads?\b"
+    r"|Unpickler|read_pickle|allow_pickle\s*=\s*True|\b(shelve|marshal|dill|joblib|cloudpickle)\b"
     r"|torch\.load\((?![^)]*weights_only\s*=\s*True)"
 )
 ALLOWED = {"chatrwkv/engine/pickled.py": "pickle.Unpickler"}
@@ -34,6 +35,10 @@ def test_the_pattern_finds_what_it_is_for():
         "pickle.loads(raw)",
         "pickle.Unpickler(file)",
         "np.load(path, allow_pickle=True)",
+        "map(pickle.loads, rows)",
+        "from pickle import dumps, loads",
+        "import pickle as p",
+        "pd.read_pickle(path)",
     ):
         assert FORBIDDEN.search(text), text
     assert not FORBIDDEN.search("torch.load(path, mmap=True, weights_only=True)")

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from chatrwkv.engine.plan import Plan
 
-
 _NOT_AT_THE_END = {"emb", "raw_emb", "layers"}  # fields of the families' weights that `leave` has no use for
 
 
@@ -78,8 +77,8 @@ class Split(Recurrent):
             )
             for name, tensor in after.items():
                 new[name].append(tensor.to(self.device))
-        place, slot = _device(self.plan.slots[-1].device), self.plan.slots[-1]
-        if slot.streamed:
+        place = _device(self.plan.slots[-1].device)
+        if self.plan.slots[-1].streamed:
             names = (f.name for f in fields(weights) if f.name not in _NOT_AT_THE_END)
             weights = replace(weights, **{name: moved(getattr(weights, name), place) for name in names})
         logits, rest = parts.leave(
@@ -90,9 +89,9 @@ class Split(Recurrent):
 
 
 def moved(part: Any, device: torch.device) -> Any:
-    """Tensors, however they are held, on `device`; copies of pinned memory do not wait."""
+    """Tensors, however they are held, on `device`; copies of pinned memory to a GPU do not wait."""
     if isinstance(part, (torch.Tensor, Growth)):
-        return part.to(device, non_blocking=True)
+        return part.to(device, non_blocking=device.type != "cpu")  # the CPU would read before they arrive
     if is_dataclass(part) and not isinstance(part, type):
         return replace(part, **{f.name: moved(getattr(part, f.name), device) for f in fields(part)})
     if isinstance(part, dict):

@@ -18,6 +18,7 @@ from chatrwkv.tui.status_of import status_of
 from chatrwkv.tui.verbs import VERBS, choices
 from chatrwkv.tui.widgets.chat_list import ChatEntry
 from chatrwkv.tui.widgets.message import MessageView
+from chatrwkv.tui.widgets.status import tokens_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +46,7 @@ class ChatCore(ChatFrame):
         self.pump: StreamPump | None = None
         self._code_copied: tuple[str, int] = ("", 0)
         self._waiting_to_send = ""
+        self._told_full: set[str] = set()
 
     # -- the open chats -------------------------------------------------------------------------------------
 
@@ -124,7 +126,18 @@ class ChatCore(ChatFrame):
     def _show_status(self) -> None:
         status = self.title_line.status = self.keybar.status = status_of(self.app, self.session)
         if self.session is not None and self.shows("side"):
-            self.side.show_state(status.n_tokens, status.state_bytes, self.session.vault.usage())
+            tokens = tokens_words(status.n_tokens, status.n_context, "tokens")
+            self.side.show_state(tokens, status.state_bytes, self.session.vault.usage())
+        if self.session is not None and 0 < status.n_context < status.n_tokens:
+            self._tell_full(self.session, status.n_context)
+
+    def _tell_full(self, session: ChatSession, n_context: int) -> None:
+        if session.id not in self._told_full and not session.replies:  # the end of a reply unsays
+            self._told_full.add(session.id)
+            self.say(
+                f"The {n_context:,} tokens that this model can look at are full: it has read the last "
+                f"{n_context // 2:,} again and forgotten what came before."
+            )
 
     def list_chats(self) -> None:
         """Fill the list, if it stands."""

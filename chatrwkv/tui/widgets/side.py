@@ -36,7 +36,7 @@ class Side(Vertical):
         self.tree_view = TreeView()
         self._count = Static("", classes="side-text muted", markup=False)
         self._sampling = Static("", classes="side-text", id="side-sampling", markup=False)
-        self._shown_state: tuple[int, int, VaultUsage] | None = None
+        self._shown_state: tuple[str, int, VaultUsage] | None = None
         self._state = Static("", classes="side-text", markup=False)
 
     def compose(self) -> ComposeResult:
@@ -61,12 +61,12 @@ class Side(Vertical):
         """The settings that matter: the common ones, and others that are switched on."""
         self._sampling.update(pairs(sampling_pairs(params)))
 
-    def show_state(self, n_tokens: int, state_bytes: int, usage: VaultUsage) -> None:
+    def show_state(self, tokens: str, state_bytes: int, usage: VaultUsage) -> None:
         """What the path costs and how full the memory for snapshots is; called many times a second."""
-        if (n_tokens, state_bytes, usage) == self._shown_state:
+        if (tokens, state_bytes, usage) == self._shown_state:
             return
-        is_first, self._shown_state = self._shown_state is None, (n_tokens, state_bytes, usage)
-        rows: list[Pair] = [(f"{n_tokens:,} tokens", format_bytes(state_bytes))]
+        is_first, self._shown_state = self._shown_state is None, (tokens, state_bytes, usage)
+        rows: list[Pair] = [(tokens, format_bytes(state_bytes))]
         bar = progress_bar(usage.ram_bytes, usage.budget, 6)
         rows.append((f"RAM {bar}", format_bytes(usage.ram_bytes)))
         rows.append((f"{usage.n_ram} in RAM", f"{usage.n_disk} on disk"))

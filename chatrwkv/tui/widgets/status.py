@@ -41,6 +41,8 @@ class Status:
     total: int = 0
     n_tokens: int = 0
     """On the path shown."""
+    n_context: int = 0
+    """Tokens that the model can look at; 0 where there is no end."""
     state_bytes: int = 0
     template: str = ""
     problem: str = ""
@@ -56,6 +58,15 @@ def progress_bar(done: int, total: int, cells: int = _BAR) -> str:
 def percent(done: int, total: int) -> str:
     """Right-aligned, so that it keeps its place."""
     return f"{min(100, 100 * done // total) if total else 0:>3} %"
+
+
+def tokens_words(n_tokens: int, n_context: int, unit: str) -> str:
+    """How much has been read, and for a model whose context ends how much of it still counts."""
+    if not n_context:
+        return f"{n_tokens:,} {unit}"
+    if n_tokens <= n_context:
+        return f"{n_tokens:,} of {n_context:,} {unit}"
+    return f"last {n_context // 2:,}+ of {n_tokens:,} {unit}"
 
 
 class TitleLine(Widget):
@@ -171,7 +182,8 @@ class KeyBar(Widget):
             return cut_cells(status.template, width // 3)
         if not status.n_tokens:
             return cut_cells(status.template, width // 3) if width > 70 else ""
-        return f"{status.n_tokens:,} tok  {format_bytes(status.state_bytes)}"
+        tokens = tokens_words(status.n_tokens, status.n_context, "tok")
+        return f"{tokens}  {format_bytes(status.state_bytes)}"
 
     def _live_keys(self) -> Sequence[ActiveBinding]:
         seen: set[str] = set()
