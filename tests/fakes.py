@@ -62,6 +62,10 @@ class Gate:
             self._is_open = True
             self._changed.notify_all()
 
+    def close(self) -> None:
+        with self._changed:
+            self._is_open = False
+
     def __call__(self) -> None:
         with self._changed:
             self.waiting += 1
