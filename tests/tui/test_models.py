@@ -130,6 +130,15 @@ async def test_a_state_of_another_program_begins_a_chat(tmp_path: Path):
         assert app.answers()[0] == "hello"
 
 
+async def test_the_app_opens_with_a_state_of_another_program(tmp_path: Path):
+    """`chatrwkv --state FILE`: held against the model as soon as it is there."""
+    model = FakeModel()
+    export_state(tmp_path / "theirs.pth", model.blank(), model.spec.generation, "pth")
+    async with running(tmp_path, loader=fake_loader(model), state=tmp_path / "theirs.pth") as app:
+        await app.until(lambda: app.session.title == "theirs")
+        assert app.session.conversation.nodes[app.session.conversation.root].base
+
+
 async def test_the_save_dialog_proposes_a_free_name(tmp_path: Path):
     """`s` on a message, enter: no typing needed, nothing overwritten."""
     async with running(tmp_path) as app:
