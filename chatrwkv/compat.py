@@ -29,7 +29,7 @@ from chatrwkv.engine.model import load_bare
 from chatrwkv.engine.spec import Generation
 from chatrwkv.engine.state import Scratch
 from chatrwkv.engine.tokens.tokenizer import WorldTokenizer
-from chatrwkv.errors import BadValue, ModelFormatError, ModelNotFound
+from chatrwkv.errors import BadValue, ModelFormatError, ModelNotFound, StateMismatch
 from chatrwkv.paths import Paths
 
 if TYPE_CHECKING:
@@ -107,9 +107,7 @@ class RWKV:
             StateMismatch: the state is not one of this model.
         """
         ids, generation = self._ids(tokens), self._model.spec.generation
-        start = self._blank if state is None else from_package(state, self._blank, generation)
-        # `from_package` has copied, so the scratch may be what it made.
-        scratch = start.thaw() if state is None else _scratch(start.tensors)
+        scratch = self._blank.thaw() if state is None else self._scratch(state)
         if full_output and len(ids) > 1:
             logits = self._model.scan([ids], scratch, all_logits=True)[0]
         elif len(ids) > 1:
@@ -123,6 +121,15 @@ class RWKV:
             state[:] = after
         return logits.clone(), state  # a clone may be written to; what inference mode made may not
 
+    def _scratch(self, state: list[Tensor]) -> Scratch:
+        """A copy of the list, to be written to."""
+        copied = from_package(state, self._blank, self._model.spec.generation)
+        if not copied.fits(self._blank, self._model.spec.n_vocab):
+            raise StateMismatch(
+                "The list of tensors is no state of this model.", hint="Use the one it was made with."
+            )
+        return Scratch({name: tensor.unsqueeze(1) for name, tensor in copied.tensors.items()})
+
     def _ids(self, tokens: int | Iterable[int]) -> list[int]:
         found: Any = tokens.tolist() if isinstance(tokens, torch.Tensor | np.ndarray) else tokens
         ids = [int(i) for i in found] if isinstance(found, list | tuple | range) else [int(found)]
@@ -133,10 +140,6 @@ class RWKV:
         if not ids:
             raise BadValue("There are no tokens to read.", hint="Give one at least.")
         return ids
-
-
-def _scratch(tensors: Any) -> Scratch:
-    return Scratch({name: tensor.unsqueeze(1) for name, tensor in tensors.items()})
 
 
 @dataclass

@@ -52,7 +52,7 @@ def to_package(state: State, generation: Generation) -> list[Tensor]:
 
 
 def from_package(entries: Sequence[Tensor], blank: State, generation: Generation) -> State:
-    """The inverse of `to_package`.
+    """The inverse of `to_package`. Shapes of a generation that the package has not are for `State.fits`.
 
     Args:
         entries: of any floating type, on any device.
@@ -64,11 +64,12 @@ def from_package(entries: Sequence[Tensor], blank: State, generation: Generation
     """
     names = _names(blank)
     if not names:
-        given = dict(zip(sorted(blank.tensors), entries, strict=False))
-        state = State({name: tensor.clone() for name, tensor in given.items()})
-        if len(entries) != len(blank.tensors) or not _same_kinds(state, blank):
-            raise StateMismatch("The list of tensors is no state of this model.", hint=OTHER_MODEL)
-        return state
+        if len(entries) != len(blank.tensors):
+            raise StateMismatch(
+                f"The state has {len(entries)} tensors, one of the model has {len(blank.tensors)}.",
+                hint=OTHER_MODEL,
+            )
+        return State({n: t.clone() for n, t in zip(sorted(blank.tensors), entries, strict=True)})
     n_layer = len(blank.tensors["att_shift"])
     if len(entries) != n_layer * len(names):
         raise StateMismatch(
@@ -198,14 +199,6 @@ def _names(state: State) -> tuple[str, ...]:
 def _turned(tensors: Mapping[str, Tensor], generation: Generation) -> dict[str, Tensor]:
     """With wkv in the orientation of the package, or back from it."""
     return {n: t.mT if n == "wkv" and generation in _KEY_FIRST else t for n, t in tensors.items()}
-
-
-def _same_kinds(state: State, blank: State) -> bool:
-    return all(
-        tensor.ndim == blank.tensors[name].ndim
-        and tensor.is_floating_point() == blank.tensors[name].is_floating_point()
-        for name, tensor in state.tensors.items()
-    )
 
 
 def _copy(tensor: Tensor) -> Tensor:

@@ -46,6 +46,7 @@ _ATTACHED = "attached."  # prefix of the names of plain bytes
 _MAX_HEADER_BYTES = 4 << 20
 _MAX_TENSORS = 64
 _HEX = frozenset("0123456789abcdef")
+_FOREIGN = "If another program wrote it, `chatrwkv states import` makes one of ours."
 _OTHER_FILE = "Choose another state file; the chat itself is not affected."
 
 
@@ -251,8 +252,8 @@ def opened(path: Path) -> Iterator[tuple[BufferedReader, int]]:
         ) from error
 
 
-def _corrupt(path: Path, why: str) -> StateCorrupt:
-    return StateCorrupt(f"{path.name} is no intact state file: {why}.", hint=_OTHER_FILE)
+def _corrupt(path: Path, why: str, hint: str = _OTHER_FILE) -> StateCorrupt:
+    return StateCorrupt(f"{path.name} is no intact state file: {why}.", hint=hint)
 
 
 def _header(path: Path, file: BufferedReader, size: int) -> tuple[StateInfo, list[_Entry], dict[str, str]]:
@@ -260,11 +261,11 @@ def _header(path: Path, file: BufferedReader, size: int) -> tuple[StateInfo, lis
     start = file.read(8)
     length = int.from_bytes(start, "little")
     if len(start) < 8 or length > min(size - 8, _MAX_HEADER_BYTES):
-        raise _corrupt(path, "the length of its header is impossible")
+        raise _corrupt(path, "the length of its header is impossible", _FOREIGN)
     text = file.read(length)
     place = text.find(_HASH_KEY) + len(_HASH_KEY)
     if text.count(_HASH_KEY) != 1 or len(text) < place + 64:
-        raise _corrupt(path, "it has no checksum of the header")
+        raise _corrupt(path, "it has no checksum of the header", _FOREIGN)
     zeroed = text[:place] + _ZEROS + text[place + 64 :]
     if sha256(start + zeroed).hexdigest().encode() != text[place : place + 64]:
         raise _corrupt(path, "the checksum of the header does not match")

@@ -176,6 +176,16 @@ def test_top_p_of_one_cuts_nothing() -> None:
     assert len({pipeline.sample_logits(torch.zeros(1000), top_p=1.0) for _ in range(50)}) > 40
 
 
+@pytest.mark.parametrize("model", ["1", "3", "4b", "7b"], indirect=True)
+def test_a_list_of_another_shape_is_refused_for_generations_of_our_own(model: compat.RWKV) -> None:
+    """Their states grow, so shapes are not fixed; what is written to the wrong place would crash far away."""
+    _, state = model.forward([1, 2], None)
+    with pytest.raises(StateMismatch, match="tensors"):
+        model.forward([1], state[:-1])
+    with pytest.raises(StateMismatch):
+        model.forward([1], [*state[:-1], state[-1][..., :-1]])
+
+
 def test_what_cannot_be_read_is_said_in_a_sentence(model: compat.RWKV, tmp_path: Path) -> None:
     state = model.generate_zero_state()
     with pytest.raises(StateMismatch, match=r"5 tensors.*has 6"):
