@@ -27,7 +27,7 @@ PROG = "chatrwkv"
 # name: what it does; each is a module in `commands/`
 COMMANDS = {
     "run": "answer once: prompt in, reply out, made for pipes",
-    "chats": "list, show, export, import, rename, delete and restore chats",
+    "chats": "list, show, search, export, import, rename, delete, restore, purge and back up chats",
     "states": "list and check saved states",
     "models": "list models and say what they are",
     "generations": "list the RWKV generations and what tells them apart",

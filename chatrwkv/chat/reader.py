@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from chatrwkv.chat.database import check, connect, naming_errors
 from chatrwkv.chat.record import read_records
 from chatrwkv.chat.rows import node_from_row, params_from_dict, unpack_ids
-from chatrwkv.chat.search import Hit, search
+from chatrwkv.chat.search import Bookmark, Hit, bookmarks, search
 from chatrwkv.chat.tree import ChatId, Conversation, NodeId
 from chatrwkv.errors import StoreError
 
@@ -112,6 +112,11 @@ class Reader:
         """
         with naming_errors(self.path):
             return search(self._connection(), query, limit=limit, chat_id=chat_id)
+
+    def bookmarks(self) -> list[Bookmark]:
+        """Every named message, the newest first; deleted ones are left out."""
+        with naming_errors(self.path):
+            return bookmarks(self._connection())
 
     def linked_places(self) -> set[str]:
         """File names of snapshots that some message holds."""

@@ -54,6 +54,19 @@ class Hit:
     after: str
 
 
+@dataclass(frozen=True, slots=True)
+class Bookmark:
+    """A message that somebody named."""
+
+    chat: ChatId
+    title: str
+    """Of the chat."""
+    node: NodeId
+    name: str
+    text: str
+    """Its beginning, on one line."""
+
+
 # -- the index ----------------------------------------------------------------------------------------------
 
 
@@ -103,8 +116,13 @@ def terms_of(query: str) -> list[str]:
     return [quoted or plain for quoted, plain in _TERM.findall(query) if (quoted or plain).strip()]
 
 
-def pattern_of(query: str) -> Sequence[re.Pattern[str]]:
-    """What must all occur in a text, in upper or lower case; empty for a query that asks nothing."""
+def matches(text: str, query: str) -> bool:
+    """Whether all words of `query` occur in `text`; none does if it asks nothing."""
+    patterns = _patterns(query)
+    return bool(patterns) and all(pattern.search(text) for pattern in patterns)
+
+
+def _patterns(query: str) -> Sequence[re.Pattern[str]]:
     return [re.compile(re.escape(term), re.IGNORECASE) for term in terms_of(query)]
 
 
@@ -119,23 +137,33 @@ def search(
         limit: how many at most.
         chat_id: only in this chat.
     """
-    patterns = pattern_of(query)
+    patterns = _patterns(query)
     if not patterns:
         return []
     found = []
     for row in _candidates(connection, terms_of(query), chat_id):
-        matches = [pattern.search(row["text"]) for pattern in patterns]
-        if first := _first(matches):
+        if first := _first([pattern.search(row["text"]) for pattern in patterns]):
             found.append(_hit(row, first))
             if len(found) == limit:
                 break
     return found
 
 
-def _first(matches: Sequence[re.Match[str] | None]) -> re.Match[str] | None:
+def bookmarks(connection: sqlite3.Connection) -> list[Bookmark]:
+    """Every named message that is not deleted, the newest first."""
+    rows = connection.execute(
+        "SELECT n.id, n.chat, n.name, substr(n.text, 1, ?) AS text, c.title"
+        " FROM nodes n JOIN chats c ON c.id = n.chat"
+        " WHERE n.name != '' AND n.hidden = 0 AND c.deleted IS NULL ORDER BY n.seq DESC",
+        (_AFTER,),
+    )
+    return [Bookmark(r["chat"], r["title"], r["id"], r["name"], _one_line(r["text"]).strip()) for r in rows]
+
+
+def _first(found: Sequence[re.Match[str] | None]) -> re.Match[str] | None:
     """The one that comes first, if all of them matched."""
-    found = [match for match in matches if match]
-    return min(found, key=lambda match: match.start()) if len(found) == len(matches) else None
+    there = [match for match in found if match]
+    return min(there, key=lambda match: match.start()) if len(there) == len(found) else None
 
 
 def _candidates(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from chatrwkv.chat.backup import DatabaseMoved
     from chatrwkv.chat.purge import Purgeable
     from chatrwkv.chat.reader import ChatSummary
-    from chatrwkv.chat.search import Hit
+    from chatrwkv.chat.search import Bookmark, Hit
     from chatrwkv.chat.template import PromptTemplate, Templates
     from chatrwkv.config import Settings
     from chatrwkv.engine import EngineThread, Job, ModelInfo, Snapshot
@@ -179,11 +179,12 @@ class Workspace(Desk):
         return self._store.purgeable(chat_id).result()
 
     def purge(self, chat_id: ChatId | None = None) -> Purgeable:
-        """Erase for good what deletion hid, with its states and the steps of undo that need it.
+        """Erase for good what deletion hid, with its states and the steps of undo that need it; from any thread.
 
         Args:
             chat_id: only the messages deleted in this chat; None is every chat, and deleted chats.
         """
+        self._vault.flush()  # a state on its way to the disk would come there after its message is gone
         gone = self._store.purge(chat_id).result()
         self._vault.then(lambda: self._vault.erase(gone.places))
         return gone
@@ -207,6 +208,10 @@ class Workspace(Desk):
             chat_id: only in this chat.
         """
         return [] if self._is_closed else self._store.search(query, chat_id=chat_id)
+
+    def bookmarks(self) -> list[Bookmark]:
+        """Every named message of all chats, the newest first."""
+        return self._store.bookmarks()
 
     def _adopt(self, conversation: Conversation) -> ChatSession:
         self._store.create_chat(conversation).result()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from chatrwkv.chat.database import naming_errors, transaction
-from chatrwkv.errors import StoreError
+from chatrwkv.errors import ChatRWKVError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,9 +77,9 @@ class Writer:
         while (task := self._tasks.get()) is not None:
             try:
                 result = self._do(task)
-            except StoreError as error:
-                if isinstance(error.__cause__, sqlite3.Error):  # else it is about the request, not the disk
-                    self.problem = error
+            except ChatRWKVError as error:
+                if isinstance(error, StoreError) and isinstance(error.__cause__, sqlite3.Error):
+                    self.problem = error  # else it is about the request, not the disk
                 task.future.set_exception(error)
             except Exception as error:  # noqa: BLE001 -- the top of a thread: the caller gets it, the log keeps it
                 _log.exception("a write failed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chatrwkv.commands.output import Output, add_config, add_json, narrate, print_json, print_rows
-from chatrwkv.errors import StoreError
+from chatrwkv.errors import BadValue, StoreError
 from chatrwkv.paths import Paths, private_dir
 from chatrwkv.text import sanitise
 
@@ -63,6 +64,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_json(replay_parser)
     action("delete", "hide a chat; `chats restore` brings it back", delete)
     action("restore", "bring a deleted chat back", restore)
+    search_parser = action("search", "list messages in which all words occur", search, with_id=False)
+    search_parser.add_argument("words", nargs="+", metavar="WORD", help="in any case and order")
+    search_parser.add_argument(
+        "--limit", type=int, default=50, metavar="N", help="how many at most, the newest first (default: 50)"
+    )
+    add_json(search_parser)
+    purge_parser = action("purge", "erase for good what was deleted", purge, with_id=False)
+    purge_parser.add_argument("id", nargs="?", metavar="ID", help="only what was deleted in this chat")
+    purge_parser.add_argument("--yes", action="store_true", help="do not ask")
+    action("backup", "copy all chats to the backups now", backup, with_id=False)
 
 
 @contextmanager
@@ -192,6 +203,63 @@ def restore(args: argparse.Namespace) -> int:
     """Bring a chat back."""
     with opened_store() as store:
         store.restore_chat(find_chat(store, args.id, deleted=True).id).result()
+    return 0
+
+
+def search(args: argparse.Namespace) -> int:
+    """One line a message."""
+    # A word with blanks came in quotes of the shell: it is looked for as it stands.
+    words = [f'"{word}"' if " " in word else word for word in args.words]
+    with opened_store() as store:
+        hits = store.search(" ".join(words), limit=max(1, args.limit))
+    rows = [
+        {
+            "chat": hit.chat if args.json else hit.chat[:_SHORT_ID],
+            "node": hit.node if args.json else hit.node[:_SHORT_ID],
+            "created": hit.created if args.json else _when(hit.created),
+            "role": hit.role.value,
+            "title": hit.title or ("" if args.json else "Untitled chat"),
+            "text": f"{hit.before}{hit.match}{hit.after}",
+        }
+        for hit in hits
+    ]
+    print_rows(args, rows, ("chat", "node", "created", "role", "title", "text"))
+    if not hits:
+        narrate("nothing found")
+    return 0
+
+
+def purge(args: argparse.Namespace) -> int:
+    """Say what goes, ask, and erase it."""
+    from chatrwkv.text import format_bytes
+
+    with opened_store() as store:
+        chat_id = find_chat(store, args.id).id if args.id else None
+        found = store.purgeable(chat_id).result()
+        if not found:
+            narrate("nothing is deleted")
+            return 0
+        frees = format_bytes(found.text_bytes + found.state_bytes)
+        if not args.yes:
+            narrate(f"{found.words}, {frees}; undo will not bring them back, backups still hold them")
+            if not sys.stdin.isatty():
+                raise BadValue("There is nobody to ask.", hint="Add --yes.")
+            if input("Erase for good? [y/N] ").strip().lower() not in ("y", "yes"):
+                return 0
+        gone = store.purge(chat_id).result()
+    states = Paths.default().states
+    for place in gone.places:
+        (states / place).unlink(missing_ok=True)
+    narrate(f"erased {gone.words}, {frees}")
+    return 0
+
+
+def backup(_: argparse.Namespace) -> int:
+    """Copy the database and print where to."""
+    from chatrwkv.chat.backup import label_by_hand
+
+    with opened_store() as store:
+        print(store.backup(label_by_hand()))
     return 0
 
 

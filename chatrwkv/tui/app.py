@@ -241,9 +241,9 @@ class ChatApp(App[int]):
             self.chat_screen.refresh_margins()
         if self.side_task is not None and self.side_task.poll():
             done, self.side_task = self.side_task, None
+            done.finish()
             if done.error is not None:
                 self.chat_screen.say_error(done.error)
-            done.finish()
 
     # -- asking ---------------------------------------------------------------------------------------------
 

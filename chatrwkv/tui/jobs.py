@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chatrwkv.engine import Done, Failed, Progress
+from chatrwkv.errors import ChatRWKVError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from chatrwkv.engine import Job
-    from chatrwkv.errors import ChatRWKVError
 
 
 class Followed:
@@ -46,6 +46,9 @@ class Followed:
         return self._is_over
 
     def finish(self) -> None:
-        """Go on with the result, once it is over and has not failed."""
+        """Go on with the result, once it is over and has not failed; what goes wrong then is its error."""
         if self.error is None and self._then is not None:
-            self._then(self._result)
+            try:
+                self._then(self._result)
+            except ChatRWKVError as error:
+                self.error = error

@@ -55,6 +55,10 @@ CHAT = (
     _key("new", "ctrl+n", "command('new')", "new chat", "Start a new chat", show=False, priority=True),
     _key("models", "ctrl+l", "command('model')", "models", "Choose the model", show=False, priority=True),
     _key("tree", "ctrl+t", "command('tree')", "tree", "Show all versions of this chat as a tree", priority=True),
+    _key("find", "ctrl+f", "command('find')", "find", "Find a message in all chats", show=False, priority=True),
+    _key("find_next", "f3", "command('next')", "find next", "The next message here in which the words occur", show=False, priority=True),
+    _key("find_previous", "f4,shift+f3", "command('previous')", "find before", "The one before", show=False, priority=True),
+    _key("impersonate", "f6", "command('impersonate')", "your side", "The model writes your side into the empty prompt", show=False, priority=True),
     _key("sampling", "f2", "command('set')", "sampling", "How replies are drawn", show=False, priority=True),
     _key("export", "ctrl+e", "command('export')", "export", "Write this chat to a file", show=False),
     _key("next_area", "tab", "area(1)", "next area", "Go to the next part of the screen", show=False),
@@ -87,6 +91,12 @@ MESSAGE = (
     _key("message.edit_in_place", "E", "screen.command('rewrite')", "edit in place", "Change this text itself; the messages below are read again", show=False, priority=True),
     _key("message.continue", "c", "screen.command('continue')", "continue", "Let a stopped reply go on", priority=True),
     _key("message.fork", "f", "screen.command('fork')", "fork", "Start a new chat from here; nothing is read again", priority=True),
+    _key("message.fork_as", "F", "screen.fork_as", "fork more", "A new chat with more than this path; asks how much", show=False, priority=True),
+    _key("message.bookmarks", "B", "screen.command('bookmarks')", "bookmarks", "Go to a named message of any chat", show=False, priority=True),
+    _key("message.graft", "X", "screen.command('graft')", "copy branch", "Copy this message and all below it below another one", show=False, priority=True),
+    _key("message.move", "x", "screen.command('move')", "move branch", "Move this message and all below it below another one", show=False, priority=True),
+    _key("message.merge", "J", "screen.command('merge')", "merge", "Make one of this message and its neighbour of the same side", show=False, priority=True),
+    _key("message.split", "S", "screen.command('split')", "split", "Make two messages of this one; asks where", show=False, priority=True),
     _key("message.bookmark", "b", "screen.command('bookmark')", "bookmark", "Give this message a name", show=False, priority=True),
     _key("message.save", "s", "screen.command('state', 'save')", "save state", "Save the model's mind after this message to a file", show=False, priority=True),
     _key("message.delete", "d,delete", "screen.command('drop')", "delete", "Remove this message and all below; u brings them back", priority=True),
@@ -150,7 +160,34 @@ EDIT = (
     _key("edit.take", "ctrl+s", "take", "take it", "Keep the text", priority=True),
 )  # fmt: skip
 
-EVERY = (*APP, *CHAT, *PROMPT, *MESSAGE, *ROWS, *CHATS, *TREE, *PROBS, *DIALOG, *LINK, *EDIT)
+SPLIT = (
+    _key("split.take", "enter,ctrl+s", "take", "split", "Split before the cursor", priority=True),
+)  # fmt: skip
+
+FIND = (
+    _key("find.scope", "tab", "scope", "scope", "Look only in this chat, or in all", priority=True),
+)  # fmt: skip
+
+CONFIRM = (
+    _key("confirm.yes", "y", "confirm", "yes", "Do it", priority=True),
+)  # fmt: skip
+
+EVERY = (
+    *APP,
+    *CHAT,
+    *PROMPT,
+    *MESSAGE,
+    *ROWS,
+    *CHATS,
+    *TREE,
+    *PROBS,
+    *DIALOG,
+    *LINK,
+    *EDIT,
+    *SPLIT,
+    *FIND,
+    *CONFIRM,
+)
 """Every binding; ids are unique."""
 
 _BY_ID = {binding.id: binding for binding in EVERY}

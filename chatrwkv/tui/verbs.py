@@ -18,7 +18,7 @@ from chatrwkv.tui.spread import spread
 from chatrwkv.tui.verbs_files import FILE_VERBS, file_choices
 from chatrwkv.tui.verbs_states import STATE_VERBS, state_choices
 from chatrwkv.tui.verbs_tokens import TOKEN_VERBS
-from chatrwkv.tui.verbs_tree import TREE_VERBS, number_in, open_session
+from chatrwkv.tui.verbs_tree import TREE_VERBS, number_in, open_session, tree_choices
 from chatrwkv.tui.verbs_tune import TUNE_VERBS
 
 if TYPE_CHECKING:
@@ -307,4 +307,9 @@ def choices(screen: ChatCore, kind: str) -> Sequence[tuple[str, str]]:
         ]
     if kind == "themes":
         return [(name, "") for name in sorted(screen.app.available_themes)]
-    return [*_FIXED.get(kind, ()), *file_choices(screen, kind), *state_choices(screen, kind)]
+    return [
+        *_FIXED.get(kind, ()),
+        *file_choices(screen, kind),
+        *state_choices(screen, kind),
+        *tree_choices(screen, kind),
+    ]

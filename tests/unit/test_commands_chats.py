@@ -184,3 +184,39 @@ def test_reply_that_was_being_written_is_stopped_in_the_copy(tmp_path, capsys):
     assert main(["chats", "show", capsys.readouterr().out.strip(), "--json"]) == 0
     nodes = json.loads(capsys.readouterr().out)["nodes"]
     assert [node["status"] for node in nodes if node["text"] == " half"] == ["stopped"]
+
+
+def test_search_prints_what_stands_around_and_ids_to_go_on_with(chat, capsys):
+    assert main(["chats", "search", "hello", "there"]) == 0
+    [line] = capsys.readouterr().out.splitlines()
+    short, node, _, role, title, text = line.split("\t")
+    assert chat.id.startswith(short)
+    assert chat.head.startswith(node)
+    assert (role, title) == ("assistant", "Stars")
+    assert "Hello there" in text
+    assert main(["chats", "search", "--json", "Hello"]) == 0
+    [hit] = json.loads(capsys.readouterr().out)
+    assert (hit["chat"], hit["node"]) == (chat.id, chat.head)
+    assert main(["chats", "search", "hello other"]) == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "nothing found\n")
+
+
+def test_purge_asks_and_erases_deleted_chats(chat, capsys):
+    other = conversation("Kept")
+    keep(other)
+    assert main(["chats", "purge"]) == 0
+    assert main(["chats", "delete", chat.id]) == 0
+    assert main(["chats", "purge"]) == 2, "nobody is there to ask"
+    assert main(["chats", "purge", "--yes"]) == 0
+    assert "erased 3 messages and 1 chat" in capsys.readouterr().err
+    assert main(["chats", "restore", chat.id]) == 1
+    assert main(["chats", "show", other.id]) == 0
+
+
+def test_backup_prints_where_the_copy_is(chat, capsys):
+    assert main(["chats", "backup"]) == 0
+    path = capsys.readouterr().out.strip()
+    store = Store.open(Paths.default().backups / path)
+    assert [each.id for each in store.chats()] == [chat.id]
+    store.close()

@@ -8,7 +8,7 @@ _chatrwkv() {
         command)
             local -a commands=(
                 'run:answer once, prompt in, reply out, made for pipes'
-                'chats:list, show, export, import, rename, delete and restore chats'
+                'chats:list, show, search, export, import, rename, delete, restore, purge and back up chats'
                 'states:list and check saved states'
                 'models:list models and say what they are'
                 'generations:list the RWKV generations and what tells them apart'
@@ -60,6 +60,9 @@ _chatrwkv_chats() {
                 'replay:draw its replies again and print the first difference; exit 1'
                 'delete:hide a chat; chats restore brings it back'
                 'restore:bring a deleted chat back'
+                'search:list messages in which all words occur'
+                'purge:erase for good what was deleted'
+                'backup:copy all chats to the backups now'
             )
             _describe command commands ;;
         rest) case $line[1] in
@@ -71,6 +74,9 @@ _chatrwkv_chats() {
                 replay) _chatrwkv_chats_replay ;;
                 delete) _chatrwkv_chats_delete ;;
                 restore) _chatrwkv_chats_restore ;;
+                search) _chatrwkv_chats_search ;;
+                purge) _chatrwkv_chats_purge ;;
+                backup) _chatrwkv_chats_backup ;;
             esac ;;
     esac
 }
@@ -105,6 +111,18 @@ _chatrwkv_chats_delete() {
 
 _chatrwkv_chats_restore() {
     _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '*:id:'
+}
+
+_chatrwkv_chats_search() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--limit[how many at most, the newest first (default, 50)]:n:' '--json[print JSON]' '*:word:'
+}
+
+_chatrwkv_chats_purge() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--yes[do not ask]' '*:id:'
+}
+
+_chatrwkv_chats_backup() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]'
 }
 
 _chatrwkv_states() {

@@ -40,7 +40,10 @@ class ChatScreen(ChatCore):
         """Only keys that do something now are shown and taken."""
         name = str(parameters[0]) if action == "command" and parameters else action
         checks: dict[str, Callable[[], bool]] = {
-            "stop": lambda: not self.prompt_box.is_offering and (self.is_writing or self.app.is_loading),
+            "stop": lambda: (
+                not self.prompt_box.is_offering
+                and (self.is_writing or self.app.is_loading or self.suggesting is not None)
+            ),
             "back": self._can_go_back,
             "retry": lambda: bool(self.session and self.session.path()) and not self.is_writing,
             "continue": lambda: not self.is_writing and self._target_role() is Role.ASSISTANT,
@@ -71,7 +74,9 @@ class ChatScreen(ChatCore):
 
     def action_stop(self) -> None:
         """Stop at once; the text stays."""
-        if self.is_writing and self.session is not None:
+        if self.suggesting is not None:
+            self.suggesting.stop()
+        elif self.is_writing and self.session is not None:
             self.session.stop()
         else:
             self.app.cancel_load()
@@ -129,6 +134,18 @@ class ChatScreen(ChatCore):
         view = await self.transcript.reveal(path[max(0, place)])
         if view is not None:
             self.set_focus(view, scroll_visible=False)
+
+    def action_fork_as(self) -> None:
+        """Ask how much of this chat the new one should have."""
+        self.run_worker(self._ask_scope(self.target), name="fork")
+
+    async def _ask_scope(self, target: str | None) -> None:
+        scope = await self.app.choose("A new chat with", self.choices("scopes"), "path")
+        if scope:
+            view = self.transcript.view_of(target) if target else None
+            if view is not None:
+                self.set_focus(view, scroll_visible=False)
+            await self.run_command("fork", scope)
 
     def action_replies(self) -> None:
         """Ask how many replies are wanted, and write them at once."""

@@ -15,6 +15,7 @@ from chatrwkv.tui.present import Presenter
 from chatrwkv.tui.pump import StreamPump
 from chatrwkv.tui.screens.frame import ChatFrame
 from chatrwkv.tui.status_of import status_of
+from chatrwkv.tui.suggesting import Suggesting
 from chatrwkv.tui.verbs import VERBS, choices
 from chatrwkv.tui.widgets.chat_list import ChatEntry
 from chatrwkv.tui.widgets.message import MessageView
@@ -23,6 +24,7 @@ from chatrwkv.tui.widgets.status import tokens_words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from chatrwkv.chat.impersonate import Suggestion
     from chatrwkv.chat.replies import Reply
     from chatrwkv.chat.session import ChatSession
     from chatrwkv.chat.workspace import Workspace
@@ -47,6 +49,9 @@ class ChatCore(ChatFrame):
         self._code_copied: tuple[str, int] = ("", 0)
         self._waiting_to_send = ""
         self._told_full: set[str] = set()
+        self.found_last = ""
+        """What was looked for last."""
+        self.suggesting: Suggesting | None = None
 
     # -- the open chats -------------------------------------------------------------------------------------
 
@@ -166,7 +171,10 @@ class ChatCore(ChatFrame):
             self.call_next(self.refresh_path)
         else:
             self._show_status()
-        return self.app.is_loading
+        if self.suggesting is not None and not self.suggesting.poll():
+            error, self.suggesting = self.suggesting.error, None
+            self.say(str(error) if error else "", is_problem=error is not None)
+        return self.app.is_loading or self.suggesting is not None
 
     async def _reply_ended(self, session: ChatSession, reply: Reply) -> None:
         if session is self.session:
@@ -219,6 +227,12 @@ class ChatCore(ChatFrame):
         """The newest reply on the path."""
         path = self.session.path() if self.session else []
         return next((node.id for node in reversed(path) if node.role is Role.ASSISTANT), None)
+
+    def start_suggestion(self, suggestion: Suggestion) -> None:
+        """Let a text come into the prompt as the model writes it."""
+        self.suggesting = Suggesting(self.prompt, suggestion)
+        self.focus_prompt()
+        self.say("The model writes your side; esc stops it, typing takes it over.", stays=True)
 
     def next_code(self, node_id: str, n_blocks: int) -> int:
         """Which block of code is copied next: the first, then one further each time."""

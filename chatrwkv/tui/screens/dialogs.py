@@ -29,14 +29,14 @@ class Dialog(ModalScreen[ResultType]):
 
     def __init__(self, title: str, *, hint: str = "") -> None:
         super().__init__()
-        self._heading = title
+        self._heading = Static(Content(title), classes="dialog-title", markup=False)
         self._hint = hint
         self.said = Static("", classes="dialog-said", markup=False)
 
     def compose(self) -> ComposeResult:
         """Heading, content, one line of what is wrong or what to do."""
         with Vertical(classes="dialog"):
-            yield Static(Content(self._heading), classes="dialog-title", markup=False)
+            yield self._heading
             yield from self.content()
             yield self.said
 
@@ -47,6 +47,10 @@ class Dialog(ModalScreen[ResultType]):
     def on_mount(self) -> None:
         """Say what can be done here."""
         self.say(self._hint)
+
+    def set_heading(self, title: str) -> None:
+        """Put another heading."""
+        self._heading.update(Content(title))
 
     def say(self, words: str, *, is_problem: bool = False) -> None:
         """Put one sentence on the last line."""
@@ -208,3 +212,41 @@ class EditDialog(Dialog[str]):
     def action_take(self) -> None:
         """Give the text back."""
         self.dismiss(self.query_one(TextArea).text)
+
+
+class SplitDialog(Dialog[int]):
+    """A text to put the cursor in; gives back how many characters stand before it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = list(keys.SPLIT)
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            "Split before the cursor", hint="enter splits it there, esc leaves everything as it is"
+        )
+        self._area = TextArea(sanitise(text), classes="dialog-area", soft_wrap=True, read_only=True)
+
+    def content(self) -> ComposeResult:
+        """The text."""
+        yield self._area
+
+    def action_take(self) -> None:
+        """Give the place back."""
+        self.dismiss(len(self._area.get_text_range((0, 0), self._area.cursor_location)))
+
+
+class ConfirmDialog(Dialog[bool]):
+    """For the few things that no undo brings back."""
+
+    BINDINGS: ClassVar[list[BindingType]] = list(keys.CONFIRM)
+
+    def __init__(self, title: str, words: str) -> None:
+        super().__init__(title, hint="y does it, esc leaves everything as it is")
+        self._words = words
+
+    def content(self) -> ComposeResult:
+        """What it means."""
+        yield Static(Content(sanitise(self._words)), classes="dialog-text", markup=False)
+
+    def action_confirm(self) -> None:
+        """Do it."""
+        self.dismiss(True)
