@@ -15,9 +15,10 @@ import ctypes
 import logging
 import os
 import platform
+import subprocess
 import sys
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ from chatrwkv.engine.native import abi
 from chatrwkv.errors import KernelBuildFailed, KernelError, KernelMismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from chatrwkv.engine.native.abi import Format
 
@@ -309,7 +310,8 @@ def open_or_build(folder: Path, on_build: Callable[[], None] | None = None) -> t
     if built is None:
         if on_build is not None:
             on_build()
-        built = build.build(plan, folder, compilers=compilers, cpu=cpu)
+        with _heir(folder) if compilers else nullcontext():
+            built = build.build(plan, folder, compilers=compilers, cpu=cpu)
     try:
         opened = Library(built.library)
     except OSError as error:
@@ -325,6 +327,39 @@ def open_or_build(folder: Path, on_build: Callable[[], None] | None = None) -> t
         self_test_error=_tested(opened, built),
         log=str(built.log),
     )
+
+
+def build_only(folder: Path) -> None:
+    """Build what `open_or_build` would, and leave it in the cache; failures are remembered there, too."""
+    with suppress(KernelError):
+        build.build(recipe(), folder, cpu=cpu_features())
+
+
+@contextmanager
+def _heir(folder: Path) -> Iterator[None]:
+    """A process that waits for the lock of the build, and does it if this one ends before it is done.
+
+    A short command would otherwise begin a build each time and never have native code. Nobody waits for it.
+    """
+    code = "import pathlib, sys; from chatrwkv.engine import kernels; kernels.build_only(pathlib.Path(sys.argv[1]))"
+    root = str(Path(__file__).parents[2])
+    try:
+        heir = subprocess.Popen(  # noqa: S603 - this very interpreter
+            [sys.executable, "-c", code, str(folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])},
+        )
+    except OSError:  # no more processes: the build of this one may still succeed
+        yield
+        return
+    try:
+        yield
+    finally:
+        heir.kill()
+        heir.wait()
 
 
 def _tested(opened: Library, built: build.Built) -> float:

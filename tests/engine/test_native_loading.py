@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +22,7 @@ from chatrwkv.engine.native.abi import Format
 from chatrwkv.errors import KernelBuildFailed, KernelMismatch
 from tests.checkpoints import Size, rwkv7
 from tests.engine.native_library import LEVELS, library_at, native_and_meant
+from tests.fakes import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -266,6 +270,7 @@ def test_two_starts_do_not_wait_for_each_other(native, tmp_path, monkeypatch):
 
     monkeypatch.setattr(build, "cached", lambda *_: None)
     monkeypatch.setattr(build, "build", slow)
+    monkeypatch.setattr(kernels, "_heir", lambda _: nullcontext())
     kernels.prepare(tmp_path)
     assert kernels.library() is None
     assert kernels.status().is_building
@@ -279,3 +284,58 @@ def test_weights_for_tuning_are_what_the_packed_ones_mean(library):
     assert isinstance(native.weights, Weights7)
     assert torch.equal(native.weights.layers[1].ffn.key, meant.weights.layers[1].ffn.key)
     assert Engine(library, 1).n_threads == 1
+
+
+@pytest.fixture
+def slow_compiler(tmp_path):
+    """A compiler that says when it has begun, waits to be told to go on, and leaves files that are none."""
+    compiler = tmp_path / "slow-c++"
+    compiler.write_text(
+        "#!/bin/sh\n"
+        'case "$1" in --version) echo "slow 1"; exit 0;; esac\n'
+        f"touch {tmp_path}/begun; while [ ! -e {tmp_path}/go ]; do sleep 0.05; done\n"
+        'while [ $# -gt 1 ]; do if [ "$1" = -o ]; then echo x > "$2"; fi; shift; done\n'
+    )
+    compiler.chmod(0o755)
+    yield {**os.environ, "CXX": str(compiler), "CHATRWKV_NATIVE": "1"}
+    (tmp_path / "go").touch()  # nothing waits for ever, whatever the test did
+
+
+_SHORT_COMMAND = """
+import pathlib, sys, time
+from chatrwkv.engine import kernels
+folder = pathlib.Path(sys.argv[1])
+kernels.prepare(folder / "cache")
+while not (folder / "begun").exists():
+    time.sleep(0.02)
+"""
+
+
+def test_a_build_goes_on_when_the_program_that_began_it_has_ended(tmp_path, slow_compiler):
+    """`chatrwkv run` ends after a second: if the build ended with it, nobody would ever have native code."""
+    subprocess.run(
+        [sys.executable, "-c", _SHORT_COMMAND, str(tmp_path)], env=slow_compiler, check=True, timeout=60
+    )
+    assert not list((tmp_path / "cache" / "native").glob("*/manifest.json"))
+    (tmp_path / "go").touch()
+    wait_until(lambda: list((tmp_path / "cache" / "native").glob("*/manifest.json")), 60)
+
+
+def test_whoever_waits_for_the_build_leaves_no_process_behind(native, tmp_path, slow_compiler, monkeypatch):
+    """The heir of a build that was finished has nothing to do."""
+    heirs = []
+    start = subprocess.Popen
+
+    def started(command, **options):
+        process = start(command, **options)
+        if "build_only" in str(command):
+            heirs.append(process)
+        return process
+
+    monkeypatch.setenv("CXX", slow_compiler["CXX"])
+    monkeypatch.setattr(subprocess, "Popen", started)
+    (tmp_path / "go").touch()
+    kernels.prepare(tmp_path / "cache")
+    join_all("kernels")
+    assert "cannot be opened" in kernels.status().why_not  # it was built, and is no library
+    assert [heir.returncode is None for heir in heirs] == [False]
