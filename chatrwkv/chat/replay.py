@@ -106,6 +106,10 @@ def _unfit(node: Node, templates: Templates, loaded: LoadedModel) -> str:
             meta.fingerprint != loaded.model.spec.fingerprint,
             f"it was drawn by {meta.model or 'another model'}",
         ),
+        (
+            bool(meta.chosen) and meta.params.has_mirostat,
+            "it branches at a token, where mirostat began anew",
+        ),
         (bool(meta.voices), f"it was drawn in chorus with {', '.join(meta.voices)}"),
         (template is None, f"there is no template {meta.template!r}"),
         (node.status in (NodeStatus.STREAMING, NodeStatus.FAILED), "it has no end"),
@@ -138,7 +142,7 @@ class _Again:
         plan = plan_path(self._conversation.path(node.parent), self._template, meta.thinking)
         prompt, before, mu = plan.read(loaded, self._minds, meta.params.guide).prompt, 0, None
         fed = _fed_before(node, self._template, loaded, len(self.ids))
-        prompt = replace(prompt, token_ids=(*prompt.token_ids, *fed))
+        prompt = replace(prompt, token_ids=(*prompt.token_ids, *fed), negative=_behind(prompt.negative, fed))
         for end in (*meta.resumed, len(self.ids)):
             is_whole = end < len(self.ids) or node.status is NodeStatus.COMPLETE
             for chosen in (*(c for c in meta.chosen if before <= c < end), end):
@@ -147,7 +151,8 @@ class _Again:
                 finished = yield from self._run(run, loaded, cancelled)
                 if (found := self._compare(run, finished, loaded)) is not None:
                     return found
-            prompt, before, mu = Prompt(finished.snapshot, ()), end, finished.mu
+            negative = _behind(prompt.negative, self.ids[before:end])
+            prompt, before, mu = Prompt(finished.snapshot, (), negative=negative), end, finished.mu
         return None
 
     def _run(self, run: _Run, loaded: LoadedModel, cancelled: Cancelled) -> Generator[None, None, Finished]:
@@ -155,9 +160,9 @@ class _Again:
 
         meta = self._node.meta
         assert meta is not None
-        params = replace(meta.params, seed=meta.seed)
-        if not run.is_whole:
-            params = replace(params, max_tokens=max(1, run.end - run.before))
+        # What had stopped at a limit and went on is one run, longer than the limit; its end is drawn, too.
+        n_tokens = run.end - run.before + run.is_whole
+        params = replace(meta.params, seed=meta.seed, max_tokens=max(1, n_tokens))
         if run.before:
             params = replace(params, min_tokens=max(params.min_tokens, run.before + 1))
         request = GenerateRequest(
@@ -207,6 +212,11 @@ class _Run:
     mu: float | None
     is_whole: bool
     """Whether it came to its end there by itself."""
+
+
+def _behind(negative: Ids, fed: Ids) -> Ids:
+    """What the second mind of guidance has read; without guidance there is none."""
+    return (*negative, *fed) if negative else ()
 
 
 def _fed_before(node: Node, template: PromptTemplate, loaded: LoadedModel, n_drawn: int) -> Ids:

@@ -203,7 +203,7 @@ class ChatSession(SessionTree, SessionKeeper):
         params = replace(self.params, seed=None)
 
         def prepare(plan: Plan, loaded: LoadedModel) -> Prompt:
-            return plan.read(loaded, self.vault).prompt
+            return plan.read(loaded, self.vault, params.guide).prompt
 
         request = user_request(self.conversation.path(), template, params, prepare)
         suggestion = Suggestion()

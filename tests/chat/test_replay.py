@@ -80,6 +80,23 @@ def test_a_reply_that_was_at_its_end_and_went_on_is_drawn_in_two_runs(desk: Desk
     assert found.n_replies + len(found.skipped) == number + 1
 
 
+@pytest.mark.parametrize("settings", [{}, {"cfg": 2.0}, {"mirostat": 2.5}, {"cfg": 1.5, "mirostat": 3.0}])
+def test_guidance_and_mirostat_are_drawn_again_over_several_runs(
+    make_desk: Callable[..., Desk], settings: dict[str, Any]
+):
+    desk = make_desk(model=FakeModel(end_rate=6), sampling={"max_tokens": 40, "top_p": 1.0} | settings)
+    session = desk.workspace.new_chat()
+    for seed in range(3):
+        session.set_params(replace(session.params, seed=seed))
+        said(session, "one")
+        for _ in range(2):
+            ended(session.continue_reply())
+    last = session.path()[-1].meta
+    assert last is not None
+    assert last.resumed, "a reply went on after its end"
+    clean(replayed(desk, session), 3)
+
+
 def test_a_token_that_a_person_chose_is_taken_as_it_is(make_desk: Callable[..., Desk]):
     desk = make_desk()
     session = desk.workspace.new_chat()
@@ -140,3 +157,18 @@ def test_a_replay_changes_nothing(desk: Desk):
     before = session.conversation
     replayed(desk, session)
     assert session.conversation is before
+
+
+def test_a_branch_at_a_token_under_mirostat_is_named(make_desk: Callable[..., Desk]):
+    """Nothing keeps the bound of every token, so the branch began with a fresh one."""
+    desk = make_desk(sampling={"max_tokens": 12, "seed": 3, "mirostat": 2.5})
+    session = desk.workspace.new_chat()
+    node = said(session, "one")
+    record = session.record(node.id)
+    assert record is not None
+    row = record.drawn(node.text)[4]
+    other = next(token_id for token_id, _ in row.top if token_id != row.token_id)
+    ended(session.branch_at(node.id, 4, other))
+    found = replayed(desk, session)
+    assert found.difference is None
+    assert [why for _, why in found.skipped] == ["it branches at a token, where mirostat began anew"]
