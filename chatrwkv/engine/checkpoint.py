@@ -184,7 +184,7 @@ def load_zip(path: Path, size: int) -> Any:
 
 
 def _open_module(path: Path, class_name: str) -> Mapping[str, Tensor] | None:
-    """The tensors of a pickled RWKV-1; None if it is anything else.
+    """The tensors of a pickled RWKV-1 or its attention baseline; None if it is anything else.
 
     Raises:
         ModelUnsupported: a pickled module of another kind.
@@ -193,8 +193,8 @@ def _open_module(path: Path, class_name: str) -> Mapping[str, Tensor] | None:
         tensors = read_module(path)
     except NotAModule:
         return None
-    if any(name.endswith("attn.receptance.weight") for name in tensors):
-        return tensors
+    if any(name.endswith(("attn.receptance.weight", "attn.query.weight")) for name in tensors):
+        return tensors  # `spec` refuses the second by name
     raise ModelUnsupported(
         f"{path.name} is a pickled module ({class_name}), and not an RWKV-1: "
         f"it has {len(tensors)} tensors, such as {next(iter(tensors))!r}.",

@@ -91,6 +91,13 @@ def test_another_module_is_refused_by_name(tmp_path):
     assert "run" in caught.value.hint
 
 
+def test_an_attention_baseline_of_2021_is_refused_by_its_name(tmp_path):
+    """It was saved by the same script as RWKV-1, and is one but for its attention."""
+    torch.save(module_of({"blocks.0.attn.query.weight": torch.ones(4, 4)}), tmp_path / "a.pth")
+    with pytest.raises(ModelUnsupported, match="attention baseline of 2021"):
+        load_model(tmp_path / "a.pth")
+
+
 def test_a_pickle_that_is_no_module_is_refused(tmp_path):
     """As before: it names something, and nothing is run."""
     mark = tmp_path / "was-run"

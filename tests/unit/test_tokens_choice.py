@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("n_vocab", "kind"),
     [
-        (65536, "world"), (65530, "characters"), (50277, "20b"), (50278, "20b"), (50304, "20b"),
+        (65536, "world"), (65530, "world"), (65529, "20b"), (50432, "20b"), (50277, "20b"), (50278, "20b"), (50304, "20b"),
         (20096, "midi"), (8849, "characters"), (6064, "characters"), (256, "bytes"), (128, "abc"),
     ],
 )  # fmt: skip

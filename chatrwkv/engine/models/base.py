@@ -162,7 +162,5 @@ class Recurrent(ABC):
 
 
 def _without_head(weights: Any, n_embd: int) -> Any:
-    if hasattr(weights, "base"):  # 4a and 4b stand on the weights of 4
-        return replace(weights, base=_without_head(weights.base, n_embd))
     copying = {name: None for name in ("head_q", "head_k", "copy_head") if hasattr(weights, name)}
     return replace(weights, head=torch.eye(n_embd, device=weights.ln_out.weight.device), **copying)

@@ -12,7 +12,7 @@ Letters, as in the paper and the checkpoints:
 Traps: the mix coefficient of v6 and v7 means "all of the token *before*" at 1; the five token-dependent
 mixes come in the order w, k, v, r, g; the `rwkv` package keeps S transposed.
 
-Source: RWKV-5/6 paper; fact sheet section 8; `tests/reference/rwkv6.py` in float64.
+Source: RWKV-5/6 paper; fact sheet section 8; `tests/reference/rwkv5.py` in float64.
 """
 
 from __future__ import annotations

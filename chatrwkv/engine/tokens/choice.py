@@ -1,7 +1,7 @@
 """Which tokenizer a model wants: by the size of its vocabulary, or as the user says.
 
-The ladder is that of RWKV-Runner and of the fact sheet, section 13: 65536 World; 50277 to 50304 the Pile's
-20B; 20096 MIDI words; 128 ABC; 256 bytes; all others a vocabulary of characters. Only World, bytes and ABC
+The ladder is that of RWKV-Runner and of the fact sheet, section 13: 65536 World; from 50277 on the Pile's
+20B, often padded; 20096 MIDI words; 128 ABC; 256 bytes; all others a vocabulary of characters. Only World, bytes and ABC
 need no file.
 """
 
@@ -34,9 +34,9 @@ KINDS = {
 
 def kind_for(n_vocab: int) -> str:
     """The kind of tokenizer that models with so many ids have."""
-    if n_vocab >= 65536:
+    if n_vocab >= 65530:  # 65536 as published; the ids above 65529 are unused
         return "world"
-    if 50277 <= n_vocab <= 50304:
+    if n_vocab >= 50277:
         return "20b"
     return {20096: "midi", 128: "abc", 256: "bytes"}.get(n_vocab, "characters")
 
