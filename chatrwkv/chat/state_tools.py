@@ -52,6 +52,8 @@ class MindAt:
     """Tokens to read before it is there; 0 when it is kept."""
     placed: Placed
     chain: str
+    has_base: bool = False
+    """Whether it is read on top of a state to which no text leads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,7 @@ def whereabouts(plan: Plan, vault: Vault) -> Callable[[LoadedModel, Cancelled, P
     def task(loaded: LoadedModel, _cancelled: Cancelled, _progress: Progress) -> MindAt:
         reading = plan.read(loaded, vault)
         placed = vault.where(reading.fingerprint, reading.chain)
-        return MindAt(reading.n_tokens, len(reading.prompt.token_ids), placed, reading.chain)
+        return MindAt(reading.n_tokens, len(reading.prompt.token_ids), placed, reading.chain, bool(plan.base))
 
     return task
 

@@ -33,10 +33,8 @@ def learn_arguments(parser: argparse.ArgumentParser) -> None:
 
 def diff_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `diff`."""
-    for name in ("first", "second"):
-        parser.add_argument(
-            name, metavar=name[0].upper(), help="a .rwkvstate file, or the name of a saved state"
-        )
+    for name, letter in (("first", "A"), ("second", "B")):
+        parser.add_argument(name, metavar=letter, help="a .rwkvstate file, or the name of a saved state")
     add_json(parser)
     parser.set_defaults(handler=diff)
 

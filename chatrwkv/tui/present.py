@@ -91,7 +91,7 @@ class Presenter:
             node_id=node.id,
             who=_WHO[node.role],
             is_reply=is_reply,
-            text=text.strip("\n") if is_reply else text,
+            text=text.strip("\n") if is_reply or node.role is Role.RAW else text,
             thoughts=thoughts.strip(),
             thought_measure=self._measure(node, thoughts) if thoughts.strip() else "",
             detail=_detail(node),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Rows = list[tuple[str, str]]
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
-_NAME_CELLS = 44
+_NAME_CELLS = 36
 _BAR_CELLS = 12
 # A message that the state helps with by so much a token fills the bar; a sentence repeated reaches it.
 _WHOLE_NATS = 4.0
@@ -90,7 +90,7 @@ def mind_rows(at: MindAt, usage: VaultUsage, state_bytes: int) -> Rows:
     rows = [
         ("The state of this message", ""), ("tokens", f"{at.n_tokens:,}"), ("size", format_bytes(state_bytes)),
         ("ready", unread), ("kept", " and ".join(where) or "nowhere"),
-        ("rebuildable", f"yes, from {at.n_tokens:,} stored tokens"),
+        ("rebuildable", _rebuildable(at)),
         ("pinned", "yes, /state unpin ends it" if placed.is_pinned else "no, /state pin does"),
     ]  # fmt: skip
     if placed.disk_bytes:
@@ -98,6 +98,12 @@ def mind_rows(at: MindAt, usage: VaultUsage, state_bytes: int) -> Rows:
             ("its file", f"{format_bytes(placed.disk_bytes)}, {precision(is_rounded=placed.is_rounded)}")
         )
     return [*rows, ("", ""), *usage_rows(usage)]
+
+
+def _rebuildable(at: MindAt) -> str:
+    if at.has_base:
+        return f"from {at.n_tokens:,} stored tokens on top of the state that the chat begins with, which is pinned"
+    return f"yes, from {at.n_tokens:,} stored tokens"
 
 
 def usage_rows(usage: VaultUsage) -> Rows:
@@ -174,7 +180,7 @@ def recalled_page(found: Sequence[Recalled], words: Callable[[str], str]) -> Con
         words: the beginning of a message's text.
     """
     lines = [
-        Content.styled("nats a token that the present state adds to an empty one; 0 is forgotten", "$muted"),
+        Content.styled("nats a token more than from an empty state; 0 is forgotten", "$muted"),
         Content(""),
     ]
     for each in found:

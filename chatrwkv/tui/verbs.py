@@ -15,6 +15,7 @@ from chatrwkv.tui.screens.dialogs import EditDialog, PageDialog, TextDialog
 from chatrwkv.tui.screens.help import HelpDialog
 from chatrwkv.tui.screens.sampling import SamplingScreen
 from chatrwkv.tui.spread import spread
+from chatrwkv.tui.state_pages import usage_rows
 from chatrwkv.tui.verbs_files import FILE_VERBS, file_choices
 from chatrwkv.tui.verbs_states import STATE_VERBS, state_choices
 from chatrwkv.tui.verbs_tokens import TOKEN_VERBS
@@ -238,8 +239,7 @@ async def stats(screen: ChatCore, _: str) -> None:
     rows += [
         ("This chat", ""), ("messages", f"{len(nodes) - 1:,}"), ("tokens here", f"{session.n_tokens():,}"),
         ("template", session.template.name), ("sampling", describe(session.params)),
-        ("States", ""), ("in memory", f"{usage.n_ram}, {format_bytes(usage.ram_bytes)} of {format_bytes(usage.budget)}"),
-        ("on disk", f"{usage.n_disk}, {format_bytes(usage.disk_bytes)}"),
+        *usage_rows(usage),
     ]  # fmt: skip
     for node in reversed(session.path()):
         if node.meta is not None and node.meta.stats is not None:

@@ -135,7 +135,7 @@ def _beginning(screen: ChatCore, title: str, said: str) -> Callable[[Snapshot], 
         except ChatRWKVError as error:
             screen.say_error(error)
         else:
-            screen.say(said, stays=True)
+            screen.say(said)
 
     def begun(snapshot: Snapshot) -> None:
         screen.run_worker(begin(snapshot), name="begin")

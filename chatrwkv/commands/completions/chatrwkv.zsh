@@ -165,7 +165,7 @@ _chatrwkv_states_verify() {
 }
 
 _chatrwkv_states_diff() {
-    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--json[print JSON]' '*:f:' '*:s:'
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--json[print JSON]' '*:a:' '*:b:'
 }
 
 _chatrwkv_states_learn() {
