@@ -101,11 +101,17 @@ def reread(args: argparse.Namespace, paths: Sequence[Path]) -> None:
 
 def _reread(engine: EngineThread, templates: Templates, path: Path) -> str:
     from chatrwkv.chat.plan import plan_path
-    from chatrwkv.chat.portable import load_portable
+    from chatrwkv.chat.portable import has_conversation, load_portable
     from chatrwkv.chat.state_tools import verify
     from chatrwkv.commands.running import watched
     from chatrwkv.commands.turn import OneMind
+    from chatrwkv.engine import peek_state
 
+    if not has_conversation(peek_state(path)):
+        raise StateMismatch(
+            f"{path.name} holds no text that could be read again.",
+            hint="States that were imported have none; leave out --reread.",
+        )
     conversation, snapshot = load_portable(path, engine.info)
     template = templates.get(conversation.template)
     plan = plan_path(conversation.path(), template, conversation.thinking, for_reply=False)

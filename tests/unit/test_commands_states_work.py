@@ -12,7 +12,7 @@ from chatrwkv.chat.workspace import Workspace
 from chatrwkv.cli import main
 from chatrwkv.commands.running import engine_with_model
 from chatrwkv.config import Settings
-from chatrwkv.engine import Snapshot, State, load_state, peek_state, save_state
+from chatrwkv.engine import Snapshot, State, load_attached, load_state, peek_state, save_state
 from chatrwkv.paths import Paths
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def test_a_state_is_read_again_and_found_good(lamp: Path, capsys: pytest.Capture
 
 
 def rewritten(path: Path, snapshot: Snapshot) -> None:
-    save_state(path, snapshot, load_state(path)[1])
+    attached = {"conversation": load_attached(path, "conversation")}
+    save_state(path, snapshot, load_state(path)[1], attached=attached)
 
 
 def test_a_state_that_does_not_follow_from_its_text_ends_with_4(lamp: Path) -> None:
@@ -73,6 +74,13 @@ def test_a_state_beside_another_text_ends_with_4(lamp: Path) -> None:
     kept = load_state(lamp)[0]
     rewritten(lamp, Snapshot(kept.state, kept.logits, kept.n_tokens, "0" * 64, kept.fingerprint))
     assert main(["states", "verify", "lamp", "--reread"]) == 4
+
+
+def test_a_state_without_a_text_cannot_be_read_again(lamp: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_state(lamp, *load_state(lamp))
+    assert main(["states", "verify", "lamp"]) == 0
+    assert main(["states", "verify", "lamp", "--reread"]) == 4
+    assert "holds no text" in capsys.readouterr().err
 
 
 def test_two_states_are_compared_head_by_head(
