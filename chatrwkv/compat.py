@@ -4,9 +4,10 @@
 
 States are lists in the package's own layout, so they can be exchanged with it. As there, `forward` puts new
 tensors into the list it was given up to v6, and makes a new list for v7; no tensor is changed, so that
-`copy.deepcopy(state)` and `list(state)` both fork. Differences: shifts are float32 in every precision; `top_p=1` cuts nothing, where the package
-mostly turns greedy; `RWKV_JIT_ON`, `RWKV_CUDA_ON` and `RWKV_V7_ON` are not needed and not looked at. A
-generation that the package lacks works too; its list holds the tensors of its state by name.
+`copy.deepcopy(state)` and `list(state)` both fork. Differences: shifts are float32 in every precision;
+`top_p=1` cuts nothing, where the package mostly turns greedy; `RWKV_JIT_ON`, `RWKV_CUDA_ON` and `RWKV_V7_ON`
+are not needed and not looked at. A generation that the package lacks works too; its list holds the tensors
+of its state in order of name.
 
 Source: fact sheet, sections 11, 15 and 15c; compared with `rwkv` 0.8.32 in `tests/engine/test_compat.py`.
 """
@@ -132,7 +133,7 @@ class RWKV:
 
     def _ids(self, tokens: int | Iterable[int]) -> list[int]:
         found: Any = tokens.tolist() if isinstance(tokens, torch.Tensor | np.ndarray) else tokens
-        ids = [int(i) for i in found] if isinstance(found, list | tuple | range) else [int(found)]
+        ids = [int(found)] if isinstance(found, int | np.integer) else [int(i) for i in found]
         n_vocab = self._model.spec.n_vocab
         wrong = next((i for i in ids if not 0 <= i < n_vocab), None)
         if wrong is not None:
