@@ -3,7 +3,7 @@
     .pth (zip)     a list of tensors: the `rwkv` package's, or Albatross'; a dict with such a list as `state`;
                    a dict with `att.time_state`: a tuned state, or a merged checkpoint; one tensor (5·L, C):
                    ChatRWKV v1's; one row of numbers: rwkv.cpp's
-    safetensors    `att.time_state`, transposed: web-rwkv's `.st`
+    safetensors    `att.time_state` alone, transposed: web-rwkv's `.st`; with a model beside it: merged
     anything else  float32, as many as the model's state has: rwkv.cpp's buffer, which has no header
 
 Nothing in a file is run: `.pth` files are opened as checkpoints are (`checkpoint.load_zip`). Such a state says
@@ -63,9 +63,10 @@ def import_state(path: Path, spec: ModelSpec, *, row: int = 0) -> Snapshot:
         try:
             if head.startswith(b"PK\x03\x04"):
                 state = _from_content(path, load_zip(path, size), blank, spec.generation, row)
-            elif len(head) > 8 and head[8:9] == b"{":
-                found = _tensors(path, dict(open_safetensors(path, size, head)))
-                state = layouts.from_tuned(_with_tuned(path, found), blank, transposed=True)
+            elif _is_safetensors(head, size):
+                found = _with_tuned(path, _tensors(path, dict(open_safetensors(path, size, head))))
+                is_alone = all(map(layouts.TUNED.match, found))  # else a merged checkpoint of the usual names
+                state = layouts.from_tuned(found, blank, transposed=is_alone)
             else:
                 file.seek(0)
                 state = _from_numbers(path, file.read(blank.n_bytes + 1), size, blank, spec.generation)
@@ -75,6 +76,11 @@ def import_state(path: Path, spec: ModelSpec, *, row: int = 0) -> Snapshot:
         raise StateCorrupt(f"{path.name} holds values that are no numbers.", hint=_OTHER_FILE)
     chain = sha256(f"state:{state.digest()}".encode()).hexdigest()
     return Snapshot(state, torch.zeros(spec.n_vocab), 0, chain, spec.fingerprint)
+
+
+def _is_safetensors(head: bytes, size: int) -> bool:
+    """Whether a length that can be stands before a brace: a float of a buffer may begin with that byte."""
+    return head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= size - 8
 
 
 def _blank(spec: ModelSpec) -> State:
@@ -106,11 +112,13 @@ def _from_content(path: Path, content: Any, blank: State, generation: Generation
     if isinstance(content, dict):
         named = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
         return layouts.from_tuned(_with_tuned(path, _tensors(path, named)), blank)
-    numbers = _tensors(path, {"it": content})["it"]
-    if numbers.ndim == 2 and (generation is not Generation.V4 or len(numbers) % 5):
+    numbers = _tensors(path, {"it": content}).get("it", torch.empty(0, 0, 0))
+    is_rows = numbers.ndim == 2 and generation is Generation.V4
+    is_rows = is_rows and numbers.shape[1] == blank.tensors["att_shift"].shape[1]
+    if numbers.ndim != 1 and not is_rows:
         raise StateMismatch(
-            f"{path.name} is one tensor {list(numbers.shape)}, as only RWKV-4 has it.",
-            hint="Use it with the RWKV-4 model that it is from.",
+            f"{path.name} holds one tensor, and it is no state of an RWKV-{generation}.",
+            hint=layouts.OTHER_MODEL,
         )
     return layouts.from_buffer(numbers, blank, generation)
 

@@ -95,6 +95,8 @@ def test_a_tuned_state_as_start_is_what_a_merged_file_begins_with(name: str, tmp
     model, _ = load_bare(tmp_path / "merged.pth", device="cpu", dtype="fp32")
     assert same(model.blank(), tuned.state)
     assert read_spec(tmp_path / "merged.pth").fingerprint != spec.fingerprint
+    save_file(torch.load(tmp_path / "merged.pth", weights_only=True), tmp_path / "merged.safetensors")
+    assert import_state(tmp_path / "merged.safetensors", spec).chain == merged.chain
 
 
 def test_rows_and_buffers_have_the_order_that_was_published(tmp_path: Path) -> None:
@@ -110,6 +112,16 @@ def test_rows_and_buffers_have_the_order_that_was_published(tmp_path: Path) -> N
         order = [entries[3 * i + k].flatten() for i in range(2) for k in (2, 0, 1)]
         torch.cat(order).numpy().tofile(tmp_path / "buffer.bin")
         assert same(state, import_state(tmp_path / "buffer.bin", spec).state)
+
+
+def test_a_buffer_that_looks_like_a_header_is_a_buffer(tmp_path: Path) -> None:
+    """One float in 256 begins with the byte of a brace."""
+    spec, state = net("7")
+    numbers = torch.frombuffer(bytearray(b"\x7b\x00\x80\x3f"), dtype=torch.float32)
+    state.tensors["ffn_shift"][0, 2] = numbers[0]
+    export_state(tmp_path / "buffer.bin", state, spec.generation, "rwkv.cpp")
+    assert (tmp_path / "buffer.bin").read_bytes()[8:9] == b"{"
+    assert same(state, import_state(tmp_path / "buffer.bin", spec).state)
 
 
 def test_one_row_of_a_batch_in_both_of_its_forms(tmp_path: Path) -> None:
@@ -179,6 +191,8 @@ def hostile(path: Path, pickled: bytes) -> None:
         ["text"],
         [torch.zeros(64), 3],
         torch.zeros(1).expand(2, 10**9),
+        torch.zeros(64).long(),
+        torch.zeros(2, 3, 4),
         [torch.zeros(1).expand(10**9)] * 6,
         {"blocks.0.att.time_state": torch.full((2, 32, 32), torch.nan)},
         {f"blocks.{i}.att.time_state": torch.full((2, 32, 32), torch.inf) for i in range(2)},
