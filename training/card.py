@@ -45,6 +45,7 @@ modern chat model.
 | parameters | {n_params:,} |
 | file | safetensors, bfloat16, {megabytes:.1f} MB |
 | vocabulary | own, {n_vocab:,} ids, World file format (`vocab.txt`), id 0 ends a text |
+| embeddings | `model.embed`: mean and deviation of every channel over 2,520 lines of 21 public sources in equal shares |
 | context in training | 512 tokens, documents start from a blank state |
 | language | English |
 | template | `User: ...` blank line `Assistant: ...` blank line |
