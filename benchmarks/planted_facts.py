@@ -1,9 +1,11 @@
 """What a model still knows of a document read once, and read twice: 20 facts planted in plain text.
 
-Each fact is one of 20 words for one of 20 names. It is asked for in the chat format of the model, and counts as
-known when its word is the likeliest of the 20 (chance: 5 %); `said` counts greedy replies that hold the word.
+Each fact is one of 20 colours for one of 20 names. It is asked for in the chat format of the model. What reading
+changes is counted, so that a colour which the model likes anyway has no advantage: a fact is known when its colour
+is the one of the 20 that became likelier by most (chance: 1 of 20); `gain` is by how many nats it rose above the
+mean of the others; `said` counts greedy replies that hold the word.
 
-    python benchmarks/planted_facts.py [MODEL] [--words N] [--seeds N]
+    python benchmarks/planted_facts.py [MODEL] [--words N ...] [--seeds N]
 """
 
 from __future__ import annotations
@@ -90,9 +92,10 @@ FILLER = (
 class Score:
     """Of 20 facts."""
 
-    n_tokens: int
-    known: int
-    said: int
+    n_tokens: float
+    known: float
+    gain: float
+    said: float
 
 
 def ended(steps: Generator[None, None, Any]) -> Any:
@@ -138,21 +141,27 @@ def score(
     mind = None
     for _ in range(times):
         mind = read(loaded, mind, text)
+    assert mind is not None, "it is read at least once"
     known = said = 0
+    gain = 0.0
     for name, colour in facts.items():
         question = template.user_segment(f"What colour is {name}'s house?") + template.reply_prefix()
-        asked = read(loaded, mind, question)
-        chances = {
-            other: likelihood(loaded, asked, f" {name}'s house is {other}") for other in facts.values()
+        asked, unread = read(loaded, mind, question), read(loaded, None, question)
+        rises = {
+            other: likelihood(loaded, asked, name, other) - likelihood(loaded, unread, name, other)
+            for other in facts.values()
         }
-        known += max(chances, key=lambda other: chances[other]) == colour
+        known += max(rises, key=lambda other: rises[other]) == colour
+        others = [rise for other, rise in rises.items() if other != colour]
+        gain += rises[colour] - sum(others) / len(others)
         said += colour in reply(loaded, asked, template).lower()
-    return Score(mind.n_tokens if mind else 0, known, said)
+    return Score(mind.n_tokens, known, gain / len(facts), said)
 
 
-def likelihood(loaded: LoadedModel, asked: Snapshot, answer: str) -> float:
+def likelihood(loaded: LoadedModel, asked: Snapshot, name: str, colour: str) -> float:
     """The log-probability of an answer, but for its first token, which is the same for all."""
-    return float(ended(log_likelihood(loaded, asked, loaded.tokenizer.encode(answer), never)))
+    answer = loaded.tokenizer.encode(f" {name}'s house is {colour}")
+    return float(ended(log_likelihood(loaded, asked, answer, never)))
 
 
 def reply(loaded: LoadedModel, asked: Snapshot, template: PromptTemplate) -> str:
@@ -178,24 +187,21 @@ def main() -> None:
     loaded = load_model(Path(args.model))
     template = load_templates([bundled_prompts()]).default_for(loaded.info.card_family)
     print(f"{loaded.name}, {loaded.info.n_params / 1e6:.1f} M parameters, {args.seeds} documents a row")
-    print("filler words   tokens read   readings   known of 20   said of 20")
+    print("filler words   tokens read   readings   known of 20   gain, nats   said of 20")
     for n_words in args.words:
-        for times in (0, 1, 2):
+        for times in (1, 2):
             found = []
             for seed in range(args.seeds):
                 chance = random.Random(seed)
                 colours = list(COLOURS)
                 chance.shuffle(colours)
                 facts = dict(zip(NAMES, colours, strict=True))
-                text = document(facts, n_words, chance)
-                found.append(score(loaded, template, facts, text, times))
-            n = len(found)
-            tokens = sum(each.n_tokens for each in found) / n
-            known, said = (
-                sum(values) / n for values in zip(*((f.known, f.said) for f in found), strict=True)
-            )
+                found.append(score(loaded, template, facts, document(facts, n_words, chance), times))
+            rows = [(each.n_tokens, each.known, each.gain, each.said) for each in found]
+            tokens, known, gain, said = (sum(values) / len(found) for values in zip(*rows, strict=True))
             print(
-                f"{n_words:>12}   {tokens:>11.0f}   {times:>8}   {known:>11.1f}   {said:>10.1f}", flush=True
+                f"{n_words:>12}   {tokens:>11.0f}   {times:>8}   {known:>11.1f}   {gain:>10.2f}   {said:>10.1f}",
+                flush=True,
             )
 
 
