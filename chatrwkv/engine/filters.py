@@ -106,7 +106,8 @@ def unsurprising(ranking: Ranking, mu: float) -> int:
 
     Source: architectures sheet 15.3 (ai00), without its top-k.
     """
-    while (n := ranking.first_below(2.0**-mu)) is None:
+    floor = 2.0 ** min(-mu, 64.0)  # forced tokens that nobody expected press the bound down without end
+    while (n := ranking.first_below(floor)) is None:
         ranking.extend()
     return min(n + 1, len(ranking.ids))
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 N_TOP = 8  # candidates reported with each token
 _WEIGHTLESS = " \t0123456789"
 _LEAST = 1e-38  # stands for 0 where a token is weighed that could not be drawn
+_COLDEST = 1e-6  # less is 0 in float32 sooner or later, and 0 / 0 no number
 _UNREPEATABLE = "，：？！"
 _NEVER = -1e9  # as chat.py has it: finite, so that a reply of nothing else is still possible
 
@@ -203,7 +204,7 @@ class Sampler:
             raise NumericalError("Every token is banned.", hint="Ban fewer tokens.")
         x -= best
         if params.temp_first and params.temperature:
-            x /= np.float32(params.temperature)
+            x /= np.float32(max(params.temperature, _COLDEST))
         np.exp(x, out=x)
         x /= x.sum()
         return x

@@ -128,6 +128,23 @@ def test_lowest_temperature_does_not_underflow():
     assert survivors(logits_of(1e-4, *[(1 - 1e-4) / 99] * 99), temperature=0.001) <= set(range(1, 100))
 
 
+def test_lowest_temperature_first_is_as_good_as_greedy():
+    assert survivors(logits_of(0.4, 0.5, 0.1), temperature=1e-300, temp_first=True) == {1}
+
+
+def test_bound_pressed_down_by_forced_tokens_keeps_the_likeliest():
+    """Twenty tokens of no probability: 2 to the power of the surprise is beyond any float."""
+    params = SamplingParams(**OFF, seed=1, mirostat=3.0, mirostat_rate=1.0)
+    logits = np.array([300.0, 0.0, 1.0], np.float32)
+    sampler = Sampler(params, 3)
+    for position in range(20):
+        mu = sampler.weigh(logits, position, 1).mu
+        assert mu is not None
+        sampler.mu = mu
+    assert sampler.mu < -1500
+    assert sampler.pick(logits, 20).id == 0
+
+
 def test_banned_ids_are_never_drawn_and_never_reported():
     sampler = Sampler(SamplingParams(**OFF, banned=frozenset({1})), 3, banned={0})
     picked = [sampler.pick(logits_of(0.5, 0.4, 0.1), i) for i in range(50)]
