@@ -16,6 +16,7 @@ from chatrwkv.engine.models import split as split_module
 from chatrwkv.engine.models.split import Split
 from chatrwkv.engine.placement import rescale_every
 from chatrwkv.engine.plan import parse_strategy
+from chatrwkv.engine.state import Scratch
 from chatrwkv.errors import BadValue, ModelTooLarge
 from tests import checkpoints
 from tests.checkpoints import Size
@@ -77,6 +78,17 @@ def test_split_model_is_the_whole_one(name, strategy, moves):
         after = [m.step([token_id, token_id], s) for m, s in zip((whole, parts), scratches, strict=True)]
         assert worst(*after) <= 2e-5
     assert "cuda" in moves
+
+
+def test_a_context_that_is_full_is_read_again_in_parts(moves):
+    """RWKV-1 starts again in the middle of a scan, wherever its layers are."""
+    tensors, ids = checkpoints.rwkv1(SIZE, ctx_len=16, tiny_heads=2), ids_of(50)
+    whole = model_from(tensors)
+    parts = pretended(model_from(tensors), "cuda fp32 *1 -> cpu fp32 *1+")
+    results = [
+        one.scan([ids, ids[:9]], Scratch.stack([one.blank()] * 2), all_logits=True) for one in (whole, parts)
+    ]
+    assert all(worst(a, b) <= 1e-5 for a, b in zip(*results, strict=True))
 
 
 def test_streamed_layers_are_copied_at_each_use_and_others_never(monkeypatch, moves):
