@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from contextlib import suppress
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -229,6 +231,23 @@ def test_a_truncated_file_is_refused(form: str, tmp_path: Path) -> None:
         (tmp_path / "state").write_bytes(whole[:n])
         with pytest.raises(StateError):
             import_state(tmp_path / "state", spec)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_damage_is_a_sentence_or_other_numbers_and_never_a_crash(form: str, tmp_path: Path) -> None:
+    """These formats have no checksums, so damage among the numbers cannot be seen."""
+    name = "4" if form == "chatrwkv-v1" else "7"
+    (spec, state), random = net(name), Random(form)
+    path = tmp_path / "state"
+    export_state(path, state, spec.generation, form)
+    whole = path.read_bytes()
+    for _ in range(40):
+        damaged = bytearray(whole)
+        for at in (random.randrange(1500), random.randrange(len(whole) - 1500, len(whole))):
+            damaged[at] ^= 1 << random.randrange(8)
+        path.write_bytes(damaged)
+        with suppress(StateError):
+            import_state(path, spec)
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
