@@ -23,6 +23,7 @@ _DIRTY = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _ZERO_WIDTH = frozenset("\u00ad\u180e\u200b\u2060\ufeff")
+_TRICKS = re.compile(f"[{''.join(sorted(_BIDI | _ZERO_WIDTH))}]")
 
 
 class Sanitiser:
@@ -101,11 +102,8 @@ def sanitise(text: str) -> str:
 def sanitise_name(text: str) -> str:
     """Make a name safe for one line: no newlines, and direction or width tricks become visible marks."""
     line = sanitise(text).replace("\n", " ").replace("\t", " ")
-    return "".join(
-        f"\N{LEFT WHITE CURLY BRACKET}U+{ord(c):04X}\N{RIGHT WHITE CURLY BRACKET}"
-        if c in _BIDI | _ZERO_WIDTH
-        else c
-        for c in line
+    return _TRICKS.sub(
+        lambda found: f"\N{LEFT WHITE CURLY BRACKET}U+{ord(found[0]):04X}\N{RIGHT WHITE CURLY BRACKET}", line
     )
 
 

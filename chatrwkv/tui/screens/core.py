@@ -174,6 +174,7 @@ class ChatCore(ChatFrame):
         if self.suggesting is not None and not self.suggesting.poll():
             error, self.suggesting = self.suggesting.error, None
             self.say(str(error) if error else "", is_problem=error is not None)
+            self.refresh_bindings()
         return self.app.is_loading or self.suggesting is not None
 
     async def _reply_ended(self, session: ChatSession, reply: Reply) -> None:
