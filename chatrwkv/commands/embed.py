@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatrwkv.commands.output import add_config, narrate
 from chatrwkv.commands.placement import add_placement, placement_flags
-from chatrwkv.errors import BadValue
+from chatrwkv.errors import BadValue, StoreFull
 
 if TYPE_CHECKING:
     import argparse
@@ -65,9 +66,10 @@ def embed(args: argparse.Namespace) -> int:
         raise BadValue("--kind is about the state.", hint="Add `--from state`, or leave --kind out.")
     if args.fit_stats and (args.out or args.json):
         raise BadValue("--fit-stats makes no vectors.", hint="Leave --out and --json out.")
+    target = _target(args.fit_stats or args.out)
     lines = _lines(args.file)
     settings = settings_of(args, {"model.default": args.model, **placement_flags(args)})
-    stats = args.stats and Path(args.stats)
+    stats = args.stats and Path(args.stats).expanduser()
     if not args.raw and not stats:
         stats = weights_file(model_entry(settings).path).with_suffix(SUFFIX)
     if stats and not args.fit_stats and not stats.is_file():
@@ -77,12 +79,31 @@ def embed(args: argparse.Namespace) -> int:
         )
     with engine_with_model(settings) as (engine, _):
         if args.fit_stats:
-            n = watched(engine.call(_fit(lines, Path(args.fit_stats))), "reading")
-            narrate(f"{args.fit_stats}: statistics of {n:,} lines.")
+            assert target is not None
+            n = watched(engine.call(_fit(lines, target)), "reading")
+            narrate(f"{target}: statistics of {n:,} lines.")
             return 0
         kind = "hidden" if args.source == "hidden" else args.kind or "wkv"
-        _write(args, kind, lines, watched(engine.call(_vectors(lines, kind, stats or None)), "reading"))
+        vectors = watched(engine.call(_vectors(lines, kind, stats or None)), "reading")
+    if target is None:
+        _print(args, kind, lines, vectors)
+    else:
+        _store(target, vectors)
     return 0
+
+
+def _target(name: str | None) -> Path | None:
+    """Where a file goes; looked at before the long work.
+
+    Raises:
+        BadValue: it cannot go there.
+    """
+    if name is None:
+        return None
+    path = Path(name).expanduser()
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise BadValue(f"{path} cannot be written.", hint="Give a file in a folder of yours.")
+    return path
 
 
 def _lines(name: str) -> list[str]:
@@ -147,14 +168,18 @@ def _vectors(
     return task
 
 
-def _write(args: argparse.Namespace, kind: str, lines: Sequence[str], vectors: Any) -> None:
-    if args.out:
-        import numpy as np
+def _store(path: Path, vectors: Any) -> None:
+    import numpy as np
 
-        with Path(args.out).open("wb") as file:  # a name of its own would get `.npy` behind it
+    try:
+        with path.open("wb") as file:  # given a name, NumPy would put `.npy` behind it
             np.save(file, vectors, allow_pickle=False)
-        narrate(f"{args.out}: {len(vectors):,} vectors of {vectors.shape[1]:,} channels.")
-        return
+    except OSError as error:
+        raise StoreFull(f"{path} cannot be written: {error.strerror or error}.") from error
+    narrate(f"{path}: {len(vectors):,} vectors of {vectors.shape[1]:,} channels.")
+
+
+def _print(args: argparse.Namespace, kind: str, lines: Sequence[str], vectors: Any) -> None:
     from chatrwkv.commands.output import Output
 
     output = Output()

@@ -75,6 +75,8 @@ def test_statistics_can_be_fitted_and_used(text, tmp_path, capsys):
         (["{text}", "--from", "state", "--kind", "aa"], "has no 'aa'"),
         (["{text}", "--stats", "gone.embed"], "no statistics gone.embed"),
         (["{text}", "--fit-stats", "x", "--json"], "--fit-stats makes no vectors"),
+        (["{text}", "--fit-stats", "/nowhere/x"], "/nowhere/x cannot be written"),
+        (["{text}", "--out", "/"], "/ cannot be written"),
     ],
 )
 def test_wrong_wish_exits_2_with_a_reason(arguments, said, text, capsys):

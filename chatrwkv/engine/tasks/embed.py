@@ -64,11 +64,18 @@ class Statistics:
         return ((vectors - self.mean[kind]) * scale).astype(np.float32)
 
     def save(self, path: Path) -> None:
-        """As safetensors."""
+        """As safetensors.
+
+        Raises:
+            BadValue: there is no room, or no right to.
+        """
         tensors = {f"{kind}.mean": mean for kind, mean in self.mean.items()}
         tensors |= {f"{kind}.deviation": deviation for kind, deviation in self.deviation.items()}
         about = {"format": _FORMAT, "fingerprint": self.fingerprint, "texts": str(self.n_texts)}
-        save_file(tensors, path, about)
+        try:
+            save_file(tensors, path, about)
+        except (SafetensorError, OSError) as error:
+            raise BadValue(f"{path} cannot be written: {error}.", hint="Choose another place.") from error
 
 
 def load_statistics(path: Path, loaded: LoadedModel) -> Statistics:
