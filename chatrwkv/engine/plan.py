@@ -121,7 +121,7 @@ class Plan:
         streamed: dict[tuple[str, str], int] = {}
         for name, shape in shapes.items():
             slot = self.slot_of(name)
-            n_bytes = weight_bytes(name, shape, slot.kind)
+            n_bytes = weight_bytes(name, shape, slot)
             if slot.streamed and not name.startswith(EMBEDDING):
                 total["cpu"] += n_bytes
                 found = _BLOCK.match(name)
@@ -245,11 +245,11 @@ def is_matrix(name: str, shape: Sequence[int]) -> bool:
     return sum(n != 1 for n in shape) >= 2 and not _PER_HEAD.search(name)
 
 
-def weight_bytes(name: str, shape: Sequence[int], kind: str) -> int:
-    """Memory of one tensor as it is kept."""
+def weight_bytes(name: str, shape: Sequence[int], slot: Slot) -> int:
+    """Memory of one tensor as it is kept in `slot`."""
     n = math.prod(shape)
     if not is_matrix(name, shape):
         return 4 * n
-    if kind in QUANTS and not (re.search(COARSE, name) and len(shape) == 2):
-        return 2 * n
-    return int(BYTES[kind] * n) + (4 * shape[0] if kind == "int8" else 0)
+    if slot.quant and re.search(COARSE, name) and len(shape) == 2:
+        return int(BYTES[slot.quant] * n) + (4 * shape[0] if slot.quant == "int8" else 0)
+    return int(BYTES[slot.dtype] * n)

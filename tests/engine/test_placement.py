@@ -11,11 +11,13 @@ import torch
 from safetensors.torch import save_file
 
 from chatrwkv.engine import model as loading
+from chatrwkv.engine.checkpoint import open_checkpoint
 from chatrwkv.engine.coarse import Coarse
 from chatrwkv.engine.models import split as split_module
 from chatrwkv.engine.models.split import Split
 from chatrwkv.engine.placement import rescale_every
 from chatrwkv.engine.plan import parse_strategy
+from chatrwkv.engine.reading import read_tensors
 from chatrwkv.engine.state import Scratch
 from chatrwkv.errors import BadValue, ModelTooLarge
 from tests import checkpoints
@@ -182,6 +184,17 @@ def test_each_device_of_a_plan_must_have_room(saved, monkeypatch):
     monkeypatch.setattr(reading, "free_bytes", lambda device: 1000)
     with pytest.raises(ModelTooLarge, match="in mixed on cpu"):
         load(saved("4"), device="cpu fp32 *2 -> cpu bf16")
+
+
+@every_generation
+@pytest.mark.parametrize("strategy", ["cpu fp32", "cpu bf16", "cpu fp32i8 *2 -> cpu bf16i8"])
+def test_the_memory_of_a_plan_is_that_of_its_weights(name, strategy, saved):
+    """It is held against what is free; tables and LoRA factors stay in the precision of the arithmetic."""
+    folder = saved(name)
+    plan = parse_strategy(strategy, 4)
+    checkpoint = open_checkpoint(folder / "model.safetensors")
+    found = sum(t.nbytes for t in read_tensors(checkpoint, plan, None, None).values())
+    assert found == sum(plan.memory(checkpoint.shapes).values())
 
 
 # -- int8 and int4 in torch -------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -127,9 +128,11 @@ def test_streamed_layers_count_on_the_cpu_and_the_largest_once_on_the_device():
 
 
 def test_int8_counts_a_byte_a_weight_and_a_scale_a_row():
-    assert weight_bytes("blocks.0.att.key.weight", (4, 8), "int8") == 32 + 16
-    assert weight_bytes("blocks.0.att.w1", (4, 8), "int8") == 64
-    assert weight_bytes("ln_out.weight", (4,), "int8") == 16
+    slot = Slot("cpu", "bf16", "int8")
+    assert weight_bytes("blocks.0.att.key.weight", (4, 8), slot) == 32 + 16
+    assert weight_bytes("blocks.0.att.w1", (4, 8), slot) == 64
+    assert weight_bytes("blocks.0.att.w1", (4, 8), replace(slot, dtype="fp32")) == 128
+    assert weight_bytes("ln_out.weight", (4,), slot) == 16
 
 
 def test_plan_says_what_is_where():
