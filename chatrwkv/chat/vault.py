@@ -37,6 +37,8 @@ _MOST_NOTICES = 20
 # How long a snapshot waits for the commit of its text before it is dropped: the disk is stuck by then.
 _COMMIT_S = 30.0
 _DAY_S = 24 * 3600
+# What may wait for the disk beside the budget of the memory: five states of a 1.5B model.
+_LEAST_WAITING = 64_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,11 @@ class Stored:
     place: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Write:
-    snapshot: Snapshot
+    key: str
+    snapshot: Snapshot | None
+    """None once it was given up: the disk was too slow for all that was put."""
     after: Future[Any] | None
     saved: Callable[[Stored], object] | None
 
@@ -103,7 +107,7 @@ class Vault:
         self._lock = threading.Lock()
         self._ram: OrderedDict[str, Snapshot] = OrderedDict()
         self._ram_bytes = 0
-        self._unwritten: dict[str, Snapshot] = {}
+        self._unwritten: dict[str, _Write] = {}  # the oldest first
         self._notices: deque[str] = deque(maxlen=_MOST_NOTICES)
         self._tasks: queue.SimpleQueue[_Write | Callable[[], object] | None] = queue.SimpleQueue()
         self.problem: ChatRWKVError | None = None
@@ -123,7 +127,9 @@ class Vault:
         """The snapshot after exactly these tokens, from memory or disk; None where there is none."""
         key = key_of(fingerprint, chain)
         with self._lock:
-            found = self._ram.get(key) or self._unwritten.get(key)
+            found = self._ram.get(key)
+            if found is None and key in self._unwritten:
+                found = self._unwritten[key].snapshot
             if found is not None:
                 self._remember(key, found)
                 return found
@@ -188,7 +194,7 @@ class Vault:
         after: Future[Any] | None = None,
         saved: Callable[[Stored], object] | None = None,
     ) -> None:
-        """Keep a snapshot in memory, and on disk soon.
+        """Keep a snapshot in memory, and on disk soon, unless the disk is too slow for all that is put.
 
         Args:
             snapshot: what to keep.
@@ -200,9 +206,11 @@ class Vault:
         with self._lock:
             self._remember(key, snapshot)
             if durable:
-                self._unwritten[key] = snapshot
-        if durable:
-            self._tasks.put(_Write(snapshot, after, saved))
+                task = _Write(key, snapshot, after, saved)
+                self._unwritten.pop(key, None)
+                self._unwritten[key] = task
+                self._tasks.put(task)
+            self._give_up()
 
     def renew(self, snapshot: Snapshot, saved: Callable[[Stored], object] | None = None) -> None:
         """Put a snapshot in the place of the one that is kept for the same tokens."""
@@ -299,6 +307,18 @@ class Vault:
             if key in self._ram:
                 self._ram_bytes -= self._ram.pop(key).n_bytes
 
+    def _give_up(self) -> None:
+        """Let go of the oldest that left the memory and still wait for a slow disk: they can be rebuilt."""
+        waiting = [task for key, task in self._unwritten.items() if key not in self._ram]
+        surplus = sum(task.snapshot.n_bytes for task in waiting if task.snapshot)
+        surplus -= max(_LEAST_WAITING, self._budget // 16)
+        for task in waiting:
+            if surplus <= 0:
+                return
+            surplus -= task.snapshot.n_bytes if task.snapshot else 0
+            task.snapshot = None
+            del self._unwritten[task.key]
+
     def _shrink(self, keep: str = "") -> None:
         if self._ram_bytes <= self._budget:
             return
@@ -324,15 +344,17 @@ class Vault:
                 _log.warning("a state was not written", exc_info=True)
 
     def _write(self, task: _Write) -> None:
-        snapshot = task.snapshot
-        key = key_of(snapshot.fingerprint, snapshot.chain)
+        key, snapshot = task.key, task.snapshot
+        if snapshot is None:
+            return
         try:
             if task.after is not None:
                 task.after.result(_COMMIT_S)
             size = self._shelf.write(key, snapshot)
         finally:
             with self._lock:
-                self._unwritten.pop(key, None)
+                if self._unwritten.get(key) is task:
+                    del self._unwritten[key]
         if task.saved is not None:
             place = self._shelf.path(key).name
             task.saved(Stored(key, snapshot.fingerprint, snapshot.chain, snapshot.n_tokens, size, place))

@@ -339,3 +339,40 @@ def test_a_mind_in_use_is_not_rounded_however_old_its_file(tmp_path: Path):
     until_rounded(vault, other)
     assert not vault.where(MODEL, active.chain).is_rounded
     vault.close()
+
+
+def test_a_disk_that_stands_still_does_not_fill_the_memory(vault: Vault, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("chatrwkv.chat.vault._LEAST_WAITING", 5 * N_BYTES)
+    go = threading.Event()
+    vault.then(go.wait)
+    for i in range(1, 101):
+        vault.put(mind(i))
+    assert len(vault._unwritten) == 10 + 5, "what is in memory, and what may wait beside it"
+    go.set()
+    vault.flush()
+    assert vault.usage().n_disk == 10 + 5
+
+
+def test_a_thousand_branches_stay_within_the_budget_and_the_oldest_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """R32 in small: 1,000 states of 130 kB, 10 MB of memory."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # 2,000 of them are the disk's time
+    vault = Vault(tmp_path / "states", budget_bytes=10_000_000)
+    logits = torch.zeros(100)
+
+    def branch(i: int) -> Snapshot:
+        state = State({"wkv": torch.full((180, 180), float(i))})
+        return Snapshot(state, logits, 1, extend(EMPTY_CHAIN, (i,)), MODEL)
+
+    for i in range(1000):
+        vault.put(branch(i))
+        if i % 50 == 49:
+            vault.flush()  # replies leave time between two states
+        assert vault.usage().ram_bytes <= 10_000_000
+    usage = vault.usage()
+    assert usage.n_disk == 1000
+    assert usage.n_ram < 80
+    assert same(vault.get(MODEL, branch(0).chain), branch(0))
+    assert vault.usage().ram_bytes <= 10_000_000
+    vault.close()
