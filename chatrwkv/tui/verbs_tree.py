@@ -155,16 +155,17 @@ async def split(screen: ChatCore, argument: str) -> None:
     """Two messages of one side out of one."""
     session = open_session(screen)
     node = session.node(_chosen(screen))
-    shown = sanitise(node.text)
+    lead = len(node.text) - len(node.text.lstrip())  # not on the screen, so nobody counts it
+    text = node.text[lead:]
     if argument:
-        place: int | None = number_in(argument, "The character", 1, max(1, len(shown) - 1))
+        place: int | None = number_in(argument, "The character", 1, max(1, len(sanitise(text)) - 1))
     else:
-        place = await screen.app.ask(SplitDialog(node.text))
+        place = await screen.app.ask(SplitDialog(text))
     if place is None:
         return
     # The text on the screen lacks what a terminal would act on.
-    at = bisect_left(range(len(node.text)), place, key=lambda i: len(sanitise(node.text[:i])))
-    await jump(screen, session.id, session.split(node.id, at))
+    at = bisect_left(range(len(text)), place, key=lambda i: len(sanitise(text[:i])))
+    await jump(screen, session.id, session.split(node.id, lead + at))
     screen.say("Split in two; what follows is read again when it is needed. /undo takes it back.")
 
 

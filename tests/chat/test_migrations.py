@@ -57,9 +57,8 @@ def test_names_are_numbered_in_order():
     assert numbers == list(range(1, len(MIGRATIONS) + 1))
 
 
-needs_fts5 = pytest.mark.skipif(
-    not can_index(sqlite3.connect(":memory:")), reason="this SQLite has no FTS5 with trigrams"
-)
+with closing(sqlite3.connect(":memory:")) as probe:
+    needs_fts5 = pytest.mark.skipif(not can_index(probe), reason="this SQLite has no FTS5 with trigrams")
 
 
 @needs_fts5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -121,11 +122,11 @@ def test_a_library_without_fts5_writes_and_searches_and_a_later_one_indexes_what
         assert len(desk.workspace.search("silver")) == 2
     desk.again()
     assert len(desk.workspace.search("silver")) == 2
-    assert not search.can_index(sqlite3.connect(":memory:")) or triggers(desk)
+    with closing(sqlite3.connect(":memory:")) as probe:
+        assert bool(triggers(desk)) == search.can_index(probe)
 
 
 def triggers(desk: Desk) -> set[str]:
-    with sqlite3.connect(desk.workspace.paths.database) as connection:
+    with closing(sqlite3.connect(desk.workspace.paths.database)) as connection:
         rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
-    connection.close()
     return {row[0] for row in rows}

@@ -339,3 +339,26 @@ def test_purging_one_chat_leaves_the_others_and_a_fork_keeps_what_it_shares(desk
     before = desk.n_scanned
     ended(forked.retry()[0])
     assert desk.n_scanned == before
+
+
+def test_a_hundred_steps_are_undone_and_done_again_after_a_restart(desk: Desk):
+    chat = desk.workspace.new_chat()
+    node = chat.say(Role.USER, "one")
+    states = [whole(chat)]
+    for step in range(100):
+        if step % 10 == 5:
+            chat.delete(chat.split(chat.say(Role.ASSISTANT, "two words"), 4))
+        else:
+            chat.bookmark(node, f"name {step}")
+        states.append(whole(chat))
+    chat = desk.again().load().workspace.open_chat(chat.id)
+    assert whole(chat) == states[-1]
+    for before in reversed(states[:-1]):
+        while whole(chat) != before:
+            assert chat.undo() is not None
+    chat = desk.again().load().workspace.open_chat(chat.id)
+    n_redone = 0
+    while chat.redo():
+        n_redone += 1
+    assert n_redone == 120
+    assert whole(chat) == states[-1]

@@ -180,8 +180,6 @@ async def test_two_messages_are_merged_and_one_is_split_at_the_cursor(tmp_path: 
         await app.press("ctrl+home", "right", "right", "enter")
         await app.until(lambda: app.answers() == ["al", "pha\n\nbeta"])
         await app.press("escape")
-        await command(app, "/split 1")
-        await app.until(lambda: len(app.session.path()) == 3)
         await command(app, "/split 99")
         await app.sees("must be a number")
 
@@ -193,6 +191,9 @@ async def test_either_side_is_spoken_for_without_a_reply(tmp_path: Path):
         await app.until(lambda: app.answers() == ["hello", "I am a fox."])
         assert [node.role for node in app.session.path()] == [Role.USER, Role.ASSISTANT]
         assert not app.screen.is_writing
+        await command(app, "/split 4")
+        await app.until(lambda: app.answers() == ["hello", "I am", "a fox."])
+        await app.press("escape")
         await command(app, "/as nobody x")
         await app.sees("/as user TEXT or /as bot TEXT")
 
