@@ -113,7 +113,7 @@ async def test_a_state_is_saved_and_opened_as_a_chat(tmp_path: Path):
 
 async def test_a_state_of_another_program_begins_a_chat(tmp_path: Path):
     """As `/state load FILE`; what does not fit is told and makes no chat."""
-    model = FakeModel()
+    model = FakeModel(end_rate=32)
     export_state(tmp_path / "theirs.pth", model.blank(), model.spec.generation, "package")
     (tmp_path / "cut.pth").write_bytes((tmp_path / "theirs.pth").read_bytes()[:-40])
     async with running(tmp_path, loader=fake_loader(model)) as app:
