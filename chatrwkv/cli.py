@@ -36,6 +36,7 @@ COMMANDS = {
     "embed": "make a vector of each line of a text",
     "bench": "measure how fast a model runs here, against what the machine could do",
     "tune": "train a persona from a few examples: a state, not the weights",
+    "museum": "ask a tiny model of every RWKV generation the same, side by side",
     "config": "show the settings and where each comes from",
     "paths": "say where files live",
     "doctor": "check that this installation works",

@@ -117,3 +117,8 @@ def bundled_prompts() -> Path:
 def bundled_models() -> Path:
     """The folder of built-in models."""
     return Path(str(resources.files("chatrwkv"))) / "builtin"
+
+
+def bundled_museum() -> Path:
+    """The tiny models of every generation, with their vocabulary and `heldout.jsonl`."""
+    return bundled_models() / "museum"

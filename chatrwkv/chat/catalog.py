@@ -38,7 +38,7 @@ class ModelEntry:
     family: str
     """One of "builtin", "g1", "world", "raven", "pile" and "", guessed from the name."""
     source: str
-    """builtin, models (the user's folder), folder (one from the settings) or path."""
+    """builtin, museum, models (the user's folder), folder (one from the settings) or path."""
     problem: str = ""
     """Why it cannot be read; empty is good."""
 
@@ -62,7 +62,7 @@ class Catalog:
     """Lists what can be opened.
 
     Args:
-        builtin: folder of built-in models, one folder each.
+        builtin: folder of built-in models, one folder each, and of `museum` with the small ones.
         models: the user's folder.
         folders: more of them, from the settings.
         states: where saved states are.
@@ -84,7 +84,15 @@ class Catalog:
             for path in _entries(place):
                 if _is_model(path) and path not in rest:
                     rest[path] = _entry(path, source)
-        return [*found.values(), *sorted(rest.values(), key=lambda entry: entry.name.lower())]
+        return [
+            *found.values(),
+            *self.museum(),
+            *sorted(rest.values(), key=lambda entry: entry.name.lower()),
+        ]
+
+    def museum(self) -> list[ModelEntry]:
+        """The tiny models of every generation, the oldest first."""
+        return [_entry(path, "museum") for path in _weights_in(self._builtin / "museum")]
 
     def find(self, ref: str | Path) -> ModelEntry:
         """The model that `ref` names: a listed name, a path, or the beginning of one name only.
@@ -160,7 +168,7 @@ def _entry(path: Path, source: str) -> ModelEntry:
     except OSError as error:
         problem = error.strerror or str(error)
     name = path.name if is_dir else path.stem
-    is_builtin = source == "builtin" or path.parent.name == "builtin"
+    is_builtin = source in ("builtin", "museum") or "builtin" in [p.name for p in path.parents[:2]]
     return ModelEntry(name, path, size, "builtin" if is_builtin else guess_family(name), source, problem)
 
 

@@ -40,7 +40,9 @@ if TYPE_CHECKING:
         peek_state,
         save_state,
     )
+    from chatrwkv.engine.tasks.examples import Exhibit
     from chatrwkv.engine.tasks.lessons import Lesson, Tuned, TuneRecipe, progress_file
+    from chatrwkv.engine.tasks.museum import visit
     from chatrwkv.engine.tasks.read import read_ids
     from chatrwkv.engine.tasks.redraw import redraw
     from chatrwkv.engine.tasks.score import log_likelihood
@@ -68,6 +70,7 @@ __all__ = [
     "Drawn",
     "EngineThread",
     "Event",
+    "Exhibit",
     "Failed",
     "FinishReason",
     "Finished",
@@ -122,6 +125,7 @@ __all__ = [
     "save_state",
     "tune",
     "unpack_rows",
+    "visit",
     "without_collector",
 ]
 
@@ -149,7 +153,9 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "spec": ("Generation", "ModelSpec", "detect"),
     "state": ("Scratch", "Snapshot", "State"),
     "statefile": ("StateInfo", "is_own_state", "load_attached", "load_state", "peek_state", "save_state"),
+    "tasks.examples": ("Exhibit",),
     "tasks.lessons": ("Lesson", "TuneRecipe", "Tuned", "progress_file"),
+    "tasks.museum": ("visit",),
     "tasks.read": ("read_ids",),
     "tasks.redraw": ("redraw",),
     "tasks.score": ("log_likelihood",),

@@ -261,7 +261,7 @@ def _info(
         device=plan.place,
         dtype=plan.dtype,
         state_bytes=model.blank().n_bytes,
-        card_family="builtin" if path.parent.name == "builtin" else _card_family(name),
+        card_family="builtin" if "builtin" in [p.name for p in path.parents[:2]] else _card_family(name),
         options=shown(options),
         n_context=spec.n_context,
     )

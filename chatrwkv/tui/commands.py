@@ -79,6 +79,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("replay", "", "Draw every reply again from its seed and say where one differs"),
     Command("recall", "", "How well the model still knows each message"),
     Command("tune", "[FILE]", "A persona from examples, or from the replies kept in this chat"),
+    Command("museum", "[PROMPT]", "Ask a tiny model of every generation the same"),
     Command("stats", "", "Model, tokens, speed and memory"),
     Command("backup", "", "Copy all chats to the backups now"),
     Command("purge", "[all]", "Erase for good what was deleted; asks first", "", "purge"),

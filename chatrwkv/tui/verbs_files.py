@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from chatrwkv.chat.catalog import ModelEntry
     from chatrwkv.tui.screens.core import ChatCore
 
-_GROUPS = {"builtin": "Built in", "models": "Models folder", "folder": "Other folders", "path": "Files"}
+_GROUPS = {
+    "builtin": "Built in",
+    "museum": "Museum",
+    "models": "Models folder",
+    "folder": "Other folders",
+    "path": "Files",
+}
 _FORMATS = {"md": "Markdown", "json": "the whole tree, to be read back", "txt": "plain text"}
 
 
@@ -39,7 +45,7 @@ def _choice(entry: ModelEntry, loaded_path: str) -> ModelChoice:
     return ModelChoice(
         ref=str(entry.path),
         name=entry.name,
-        detail=entry.problem or (entry.family if entry.source != "builtin" else ""),
+        detail=entry.problem or (entry.family if entry.family != "builtin" else ""),
         n_bytes=entry.size_bytes,
         group=_GROUPS.get(entry.source, entry.source),
         is_loaded=loaded_path.startswith(str(entry.path)),

@@ -1,19 +1,19 @@
-"""Verbs about learning: a state tuned on examples or on the replies that were kept."""
+"""Verbs of long tasks beside the chat: a state tuned on examples, a visit to the museum."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
 from chatrwkv.errors import BadValue
-from chatrwkv.text import safe_file_name
-from chatrwkv.tui.screens.dialogs import as_path
+from chatrwkv.text import format_bytes, safe_file_name, sanitise_name
+from chatrwkv.tui.screens.dialogs import PageDialog, as_path
 from chatrwkv.tui.verbs_files import free_path
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
-    from chatrwkv.engine import Tuned
+    from chatrwkv.engine import Exhibit, Tuned
     from chatrwkv.tui.screens.core import ChatCore
 
 
@@ -26,8 +26,7 @@ async def tune(screen: ChatCore, argument: str) -> None:
     assert session is not None
     if workspace.model is None:
         raise BadValue("There is no model to tune yet.", hint="Wait until one is loaded, or choose one.")
-    if screen.app.side_task is not None:
-        raise BadValue("Something else is under way.", hint="Wait for it, or stop it with esc.")
+    _refuse_a_second(screen)
     if argument:
         source = as_path(argument)
         lessons, name = read_lessons(source, session.template), source.stem
@@ -44,6 +43,39 @@ async def tune(screen: ChatCore, argument: str) -> None:
     screen.say(
         f"Learning from {n} example{'' if n == 1 else 's'}; you can go on writing. esc keeps the best so far."
     )
+
+
+async def museum(screen: ChatCore, argument: str) -> None:
+    """Ask every generation the same."""
+    from chatrwkv.chat.museum import PROMPT, visiting
+
+    _refuse_a_second(screen)
+    if screen.workspace.model is None:
+        raise BadValue("No model is loaded yet.", hint="Wait until one is.")
+
+    def seen(result: object) -> None:
+        rows = [row for exhibit in cast("list[Exhibit]", result) for row in _shown(exhibit)]
+        screen.app.push_screen(PageDialog(f"Museum: {sanitise_name(argument or PROMPT)}", rows))
+
+    task = visiting(argument, screen.workspace.templates)
+    screen.app.follow_task("asking", screen.workspace.engine.call(task), seen)
+
+
+def _shown(exhibit: Exhibit) -> list[tuple[str, str]]:
+    """One model as facts."""
+    size = f"{exhibit.n_params / 1e6:.2f} M parameters, state {format_bytes(exhibit.state_bytes)}"
+    return [
+        (f"RWKV-{exhibit.generation}", ""),
+        ("reply", exhibit.reply.replace("\n", " ") or "–"),
+        ("loss", f"{exhibit.bits_per_byte:.2f} bits a byte of unseen text"),
+        ("speed", f"{exhibit.tok_s:,.0f} tok/s"),
+        ("size", size),
+    ]
+
+
+def _refuse_a_second(screen: ChatCore) -> None:
+    if screen.app.side_task is not None:
+        raise BadValue("Something else is under way.", hint="Wait for it, or stop it with esc.")
 
 
 def _place(path: Path) -> Path:
@@ -63,4 +95,4 @@ def _told(result: Tuned) -> str:
     return f"Learnt, {loss}. /state load {result.path.name} opens a chat with it."
 
 
-TUNE_VERBS: Mapping[str, Callable[[ChatCore, str], Awaitable[None]]] = {"tune": tune}
+TUNE_VERBS: Mapping[str, Callable[[ChatCore, str], Awaitable[None]]] = {"museum": museum, "tune": tune}

@@ -1,16 +1,21 @@
-"""/tune in the app: the screen stays alive, esc keeps the best, kept replies are lessons."""
+"""/tune and /museum in the app: the screen stays alive, esc keeps the best, kept replies are lessons."""
 
 from __future__ import annotations
 
 import json
+from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, cast
 
 from chatrwkv import paths
+from chatrwkv.chat import museum
 from chatrwkv.engine import load_model, progress_file
 from tests.tui.driver import running
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
     from tests.fakes import fake_loader
 
@@ -67,3 +72,18 @@ async def test_a_chat_without_replies_has_nothing_to_teach(tmp_path: Path):
         await app.type("/tune")
         await app.press("enter")
         await app.sees("no whole reply")
+
+
+async def test_the_museum_shows_what_every_generation_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The loaded model stays; the page comes when all have answered, here two of them."""
+    monkeypatch.setattr(museum, "exhibits", partial(itemgetter(0, 3), museum.exhibits()))
+    async with running(tmp_path) as app:
+        await app.type("/museum Hello!")
+        await app.press("enter")
+        await app.sees("asking museum-")
+        await app.sees("Museum: Hello!")
+        for words in ("RWKV-1", "RWKV-4", "bits a byte of unseen text", "tok/s"):
+            assert words in app.text()
+        await app.press("escape")
+        assert app.app.workspace.model
+        assert app.app.workspace.model.name == "fake"

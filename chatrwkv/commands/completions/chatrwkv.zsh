@@ -17,6 +17,7 @@ _chatrwkv() {
                 'embed:make a vector of each line of a text'
                 'bench:measure how fast a model runs here, against what the machine could do'
                 'tune:train a persona from a few examples, a state, not the weights'
+                'museum:ask a tiny model of every RWKV generation the same, side by side'
                 'config:show the settings and where each comes from'
                 'paths:say where files live'
                 'doctor:check that this installation works'
@@ -34,6 +35,7 @@ _chatrwkv() {
                 embed) _chatrwkv_embed ;;
                 bench) _chatrwkv_bench ;;
                 tune) _chatrwkv_tune ;;
+                museum) _chatrwkv_museum ;;
                 config) _chatrwkv_config ;;
                 paths) _chatrwkv_paths ;;
                 doctor) _chatrwkv_doctor ;;
@@ -254,6 +256,10 @@ _chatrwkv_bench() {
 
 _chatrwkv_tune() {
     _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '(-o --output)'{-o,--output}'[the state, such as persona.pth]:file:_files' '(-m --model)'{-m,--model}'[name or path of the model]:model:_files' '(-p --prompt)'{-p,--prompt}'[template that turns are written in]:name:' '--held-out[examples that only measure, instead of a fifth]:file:_files' '--repeats[how often each is seen (4)]:n:' '--lr[first learning rate (1)]:x:' '--lr-final[last learning rate (0.01)]:x:' '--seed[order of the examples (1)]:n:' '--device[auto, cpu, cuda, cuda,N or mps]:device:' '--dtype[precision of the weights]:auto|fp32|bf16|fp16|int8|int4:(auto fp32 bf16 fp16 int8 int4)' '--gpu-layers[this many layers on the GPU, the rest on the CPU]:n:' '--strategy[which layers go where, such as "cuda fp16 *10 -> cpu fp32"]:text:' '--json[print one JSON object]' '--config[read this settings file instead of your own]:file:_files' '*:data:'
+}
+
+_chatrwkv_museum() {
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--json[print JSON]' '*:prompt:'
 }
 
 _chatrwkv_config() {

@@ -47,6 +47,22 @@ class Question:
 Example = Text | Question
 
 
+@dataclass(frozen=True, slots=True)
+class Exhibit:
+    """One model of the museum, and what it said."""
+
+    name: str
+    generation: str
+    n_params: int
+    state_bytes: int
+    """After the reply; it grows in RWKV-1."""
+    bits_per_byte: float
+    """On held-out text."""
+    reply: str
+    tok_s: float
+    """Of the reply."""
+
+
 def read_examples(path: Path) -> Iterator[Example]:
     """Every example of a file: JSON lines if the name ends in .jsonl, else one text.
 
