@@ -74,7 +74,7 @@ class Catalog:
         self._states = states
 
     def models(self) -> list[ModelEntry]:
-        """Every model in the known folders: built-in ones first, then by name."""
+        """Every model in the known folders: built-in ones first, then by name, the museum last."""
         found: dict[Path, ModelEntry] = {}
         for folder in _entries(self._builtin):
             if (folder / "model.safetensors").is_file():
@@ -86,8 +86,8 @@ class Catalog:
                     rest[path] = _entry(path, source)
         return [
             *found.values(),
-            *self.museum(),
             *sorted(rest.values(), key=lambda entry: entry.name.lower()),
+            *self.museum(),
         ]
 
     def museum(self) -> list[ModelEntry]:

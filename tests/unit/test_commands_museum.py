@@ -33,11 +33,12 @@ def test_a_terminal_gets_a_table(monkeypatch):
     assert "Tell me a story." in err.getvalue()
 
 
-def test_the_model_list_has_the_exhibits_behind_the_built_in_model(tmp_path):
+def test_the_model_list_ends_with_the_exhibits(tmp_path):
     """Who starts offline can switch through all of them, and still begins with the one to talk to."""
+    (tmp_path / "own-world.pth").write_bytes(b"x")
     catalog = Catalog(bundled_models(), tmp_path, [], tmp_path)
     entries = catalog.models()
     assert entries[0].source == "builtin"
-    assert [e.name for e in entries[1:]] == [f"museum-{g}" for g in GENERATIONS]
-    assert {e.family for e in entries} == {"builtin"}
+    assert [e.name for e in entries[1:]] == ["own-world", *(f"museum-{g}" for g in GENERATIONS)]
+    assert {e.family for e in entries if e.source != "models"} == {"builtin"}
     assert catalog.find("museum-5").name == "museum-5.2"
