@@ -15,7 +15,7 @@ import time
 from hashlib import sha256
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -226,6 +226,26 @@ class FakeModel:
         wkv = words[size : 3 * size].view(self.LAYERS, self.HEADS, self.SIZE, self.SIZE)
         shifts = {"att_shift": words[None, :size], "ffn_shift": words[None, 3 * size :]}
         return State({"wkv": wkv.clone()} | {name: tensor.clone() for name, tensor in shifts.items()})
+
+
+class HeavyModel(FakeModel):
+    """A fake model whose states weigh as much as a real one's.
+
+    Args:
+        n_bytes: of each state, beside the 64 of a `FakeModel`.
+    """
+
+    def __init__(self, n_bytes: int, salt: str = "", **more: Any) -> None:
+        self.n_ballast = n_bytes // 4
+        super().__init__(f"heavy {n_bytes} {salt}", **more)
+
+    def _state(self, memory: bytes) -> State:
+        import torch
+
+        from chatrwkv.engine.state import State
+
+        ballast = torch.full((1, self.n_ballast), float(memory[0]))
+        return State({**super()._state(memory).tensors, "ballast": ballast})
 
 
 class ScriptedModel(FakeModel):

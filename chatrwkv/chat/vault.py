@@ -17,6 +17,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from chatrwkv.chat.shelf import SUFFIX, Shelf
+from chatrwkv.engine import give_back
 from chatrwkv.errors import ChatRWKVError, StateError
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ _MOST_NOTICES = 20
 # How long a snapshot waits for the commit of its text before it is dropped: the disk is stuck by then.
 _COMMIT_S = 30.0
 _DAY_S = 24 * 3600
+# After so much was written, what it left behind in the C library's heaps is worth a walk through them.
+_GIVE_BACK_BYTES = 64_000_000
 # What may wait for the disk beside the budget of the memory: five states of a 1.5B model.
 _LEAST_WAITING = 64_000_000
 
@@ -108,6 +111,7 @@ class Vault:
         self._ram: OrderedDict[str, Snapshot] = OrderedDict()
         self._ram_bytes = 0
         self._unwritten: dict[str, _Write] = {}  # the oldest first
+        self._written_bytes = 0  # since memory was given back
         self._notices: deque[str] = deque(maxlen=_MOST_NOTICES)
         self._tasks: queue.SimpleQueue[_Write | Callable[[], object] | None] = queue.SimpleQueue()
         self.problem: ChatRWKVError | None = None
@@ -358,3 +362,7 @@ class Vault:
         if task.saved is not None:
             place = self._shelf.path(key).name
             task.saved(Stored(key, snapshot.fingerprint, snapshot.chain, snapshot.n_tokens, size, place))
+        self._written_bytes += size
+        if self._written_bytes > _GIVE_BACK_BYTES:
+            self._written_bytes, snapshot, task.snapshot = 0, None, None  # held, its memory could not go
+            give_back()

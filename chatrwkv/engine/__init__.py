@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from chatrwkv.engine.identity import EMPTY_CHAIN, extend
     from chatrwkv.engine.importing import without_collector
     from chatrwkv.engine.kernels import NativeStatus, native_status, prepare_native
+    from chatrwkv.engine.memory import give_back
     from chatrwkv.engine.model import LoadedModel, Model, load_model, read_spec
     from chatrwkv.engine.params import SAMPLING_FIELDS, SAMPLING_KINDS, SamplingParams
     from chatrwkv.engine.record import Drawn, gap_rows, unpack_rows
@@ -107,6 +108,7 @@ __all__ = [
     "export_state",
     "extend",
     "gap_rows",
+    "give_back",
     "import_state",
     "is_own_state",
     "load_attached",
@@ -146,6 +148,7 @@ _HOMES: dict[str, tuple[str, ...]] = {
     "identity": ("EMPTY_CHAIN", "extend"),
     "importing": ("without_collector",),
     "kernels": ("NativeStatus", "native_status", "prepare_native"),
+    "memory": ("give_back",),
     "model": ("LoadedModel", "Model", "load_model", "read_spec"),
     "params": ("SAMPLING_FIELDS", "SAMPLING_KINDS", "SamplingParams"),
     "record": ("Drawn", "gap_rows", "unpack_rows"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +47,16 @@ def _free_of_container() -> int:
     except (OSError, ValueError):  # no cgroup, or "max"
         return 1 << 62
     return max(0, limit - used + cache)
+
+
+def give_back() -> None:
+    """Hand freed memory to the system, where the C library would keep it.
+
+    glibc keeps freed blocks of up to 32 MB in its heaps: a thousand states of 13 MB, of which 76 are held at a time,
+    made a process of 4 GB (measured). 1 to 20 ms, so not on the thread of the interface.
+    """
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def readable(n_bytes: int) -> str:
