@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
-from operator import itemgetter
 from typing import TYPE_CHECKING, cast
 
 from chatrwkv import paths
@@ -31,13 +29,18 @@ def examples(folder: Path, n: int) -> Path:
 
 
 async def test_a_file_of_examples_becomes_a_persona(tmp_path: Path):
-    """The losses stand in the title line while it learns; then the file is named."""
+    """The losses stand in the title line while it learns; then the file is named, and opens a chat."""
     async with running(tmp_path, loader=REAL, model_path=str(SPROUT)) as app:
         await app.type(f"/tune {examples(tmp_path, 12)}")
         await app.press("enter")
         await app.sees("tuning: loss")
         await app.sees("/state load style.pth")
         assert (tmp_path / "saved" / "style.pth").is_file()
+        await app.type("/state load style.pth")
+        await app.press("enter")
+        await app.until(lambda: app.session.title == "style")
+        await app.send("Hello 3")
+        assert app.answers()[-1].startswith("Arr")
 
 
 async def test_the_replies_kept_in_a_chat_are_lessons(tmp_path: Path):
@@ -76,7 +79,8 @@ async def test_a_chat_without_replies_has_nothing_to_teach(tmp_path: Path):
 
 async def test_the_museum_shows_what_every_generation_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The loaded model stays; the page comes when all have answered, here two of them."""
-    monkeypatch.setattr(museum, "exhibits", partial(itemgetter(0, 3), museum.exhibits()))
+    found = museum.exhibits()
+    monkeypatch.setattr(museum, "exhibits", lambda: [found[0], found[3]])
     async with running(tmp_path) as app:
         await app.type("/museum Hello!")
         await app.press("enter")
