@@ -17,9 +17,10 @@ from chatrwkv.tui.screens.sampling import SamplingScreen
 from chatrwkv.tui.spread import spread
 from chatrwkv.tui.state_pages import usage_rows
 from chatrwkv.tui.verbs_files import FILE_VERBS, file_choices
+from chatrwkv.tui.verbs_find import open_session
 from chatrwkv.tui.verbs_states import STATE_VERBS, state_choices
 from chatrwkv.tui.verbs_tokens import TOKEN_VERBS
-from chatrwkv.tui.verbs_tree import TREE_VERBS, number_in, open_session, tree_choices
+from chatrwkv.tui.verbs_tree import TREE_VERBS, number_in, tree_choices
 from chatrwkv.tui.verbs_tune import TUNE_VERBS
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatrwkv.chat.search import matches, terms_of
-from chatrwkv.errors import BadValue
+from chatrwkv.errors import BadValue, ChatRWKVError
 from chatrwkv.text import sanitise_name
 from chatrwkv.tui.screens.find import FindDialog, PickDialog
 from chatrwkv.tui.widgets.rows import Row
@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from chatrwkv.tui.screens.core import ChatCore
 
 SHORT_ID = 8  # characters of an id shown; any unambiguous beginning is understood
+_LEAST_OF_AN_ID = 4
 _LABEL_CHARS = 60
 
 
-def _session(screen: ChatCore) -> ChatSession:
+def open_session(screen: ChatCore) -> ChatSession:
+    """The chat that is open."""
     assert screen.session is not None, "commands run only when a chat is open"
     return screen.session
 
@@ -32,7 +34,7 @@ def _session(screen: ChatCore) -> ChatSession:
 
 async def find(screen: ChatCore, argument: str) -> None:
     """Look for words in all chats, and go to what was found."""
-    open_chat = _session(screen).id
+    open_chat = open_session(screen).id
 
     def search(query: str, here: bool) -> Sequence[Hit]:
         return screen.workspace.search(query, chat_id=open_chat if here else None)
@@ -43,8 +45,12 @@ async def find(screen: ChatCore, argument: str) -> None:
         if chosen:
             screen.found_last = dialog.query_text
             chat, _, node = chosen.partition(" ")
-            await jump(screen, chat, node)
-            screen.say(_count(screen, node))
+            try:
+                await jump(screen, chat, node)
+            except ChatRWKVError as error:  # another window deleted it meanwhile
+                screen.say_error(error)
+            else:
+                screen.say(_count(screen, node))
 
     await screen.app.push_screen(dialog, answered)
 
@@ -64,7 +70,7 @@ async def _step(screen: ChatCore, argument: str, step: int) -> None:
     if not terms_of(screen.found_last):
         await find(screen, "")
         return
-    session = _session(screen)
+    session = open_session(screen)
     path = [node.id for node in session.path()]
     places = [i for i, node in enumerate(session.path()) if matches(node.text, screen.found_last)]
     if not places:
@@ -80,7 +86,7 @@ async def _step(screen: ChatCore, argument: str, step: int) -> None:
 
 
 def _count(screen: ChatCore, node_id: str) -> str:
-    found = [node.id for node in _session(screen).path() if matches(node.text, screen.found_last)]
+    found = [node.id for node in open_session(screen).path() if matches(node.text, screen.found_last)]
     if node_id not in found:
         return ""
     return f"{found.index(node_id) + 1} of {len(found)} here: {sanitise_name(screen.found_last)}. F3 next, F4 before."
@@ -91,7 +97,7 @@ def _count(screen: ChatCore, node_id: str) -> str:
 
 async def goto(screen: ChatCore, argument: str) -> None:
     """Go to a message of this chat."""
-    session = _session(screen)
+    session = open_session(screen)
     node_id = place_of(session.conversation, argument) if argument else await pick(screen, "Go to")
     if node_id:
         await jump(screen, session.id, node_id)
@@ -110,7 +116,9 @@ async def bookmarks(screen: ChatCore, argument: str) -> None:
         Row(
             f"{mark.chat} {mark.node}",
             (("◆ ", "accent"), (sanitise_name(mark.name), ""), (f"  {sanitise_name(mark.text)}", "muted")),
-            ((f" {sanitise_name(mark.title)[:20]}", "muted"),) if mark.chat != _session(screen).id else (),
+            ((f" {sanitise_name(mark.title)[:20]}", "muted"),)
+            if mark.chat != open_session(screen).id
+            else (),
         )
         for mark in marks
     ]
@@ -125,7 +133,7 @@ async def bookmarks(screen: ChatCore, argument: str) -> None:
 
 async def jump(screen: ChatCore, chat_id: str, node_id: str) -> None:
     """Show a message on its branch, of whichever chat, and give it the focus."""
-    session = _session(screen)
+    session = open_session(screen)
     if chat_id != session.id:
         session = screen.workspace.open_chat(chat_id)
         await screen.show_chat(session)
@@ -148,7 +156,8 @@ def place_of(conversation: Conversation, words: str) -> str:
     """
     wanted = words.casefold()
     named = [node.id for node in conversation.nodes.values() if node.name.casefold() == wanted]
-    found = named or [node_id for node_id in conversation.nodes if node_id.startswith(wanted)]
+    begins = [node_id for node_id in conversation.nodes if node_id.startswith(wanted)]
+    found = named or (begins if len(wanted) >= _LEAST_OF_AN_ID else [])
     if len(found) == 1:
         return found[0]
     which = f"{len(found)} messages are" if found else "No message is"
@@ -160,7 +169,7 @@ def place_of(conversation: Conversation, words: str) -> str:
 
 async def pick(screen: ChatCore, title: str, *, without: frozenset[str] = frozenset()) -> str | None:
     """Ask for a message of the open chat."""
-    session = _session(screen)
+    session = open_session(screen)
     nodes = session.conversation.nodes
     order = [node_id for node_id in depth_first(session.conversation) if node_id not in without]
     on_path = {node.id for node in session.conversation.path()}

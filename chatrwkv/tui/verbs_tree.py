@@ -10,13 +10,12 @@ from chatrwkv.chat.tree import Role
 from chatrwkv.errors import BadValue, GenerationError
 from chatrwkv.text import format_bytes, sanitise, sanitise_name
 from chatrwkv.tui.screens.dialogs import ConfirmDialog, SplitDialog, TextDialog
-from chatrwkv.tui.verbs_find import FIND_VERBS, jump, pick, place_of
+from chatrwkv.tui.verbs_find import FIND_VERBS, jump, open_session, pick, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from chatrwkv.chat.rearrange import Scope
-    from chatrwkv.chat.session import ChatSession
     from chatrwkv.tui.screens.core import ChatCore
 
 
@@ -26,12 +25,6 @@ SCOPES = {
     "tree": "this path and all below the message",
 }
 _SIDES: Mapping[str, Literal[Role.USER, Role.ASSISTANT]] = {"user": Role.USER, "bot": Role.ASSISTANT}
-
-
-def open_session(screen: ChatCore) -> ChatSession:
-    """The chat that is open."""
-    assert screen.session is not None, "commands run only when a chat is open"
-    return screen.session
 
 
 async def fork(screen: ChatCore, argument: str) -> None:
