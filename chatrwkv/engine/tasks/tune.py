@@ -107,8 +107,8 @@ def tune(
             write_progress(path, run.key, run.saved())
         what = f"tuning: loss {loss:.3f}, best {run.at.best:.3f}, blank {run.at.before:.3f}"
         progress(run.at.step, run.n_steps, what)
-    write_progress(path, run.key, None if run.is_over else run.saved())
     write_persona(path, run.best())
+    write_progress(path, run.key, None if run.is_over else run.saved())
     return run.result(path, seconds=time.perf_counter() - start)
 
 
