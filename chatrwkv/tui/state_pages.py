@@ -82,8 +82,9 @@ def precision(*, is_rounded: bool) -> str:
     return "half, rounded to 1 part in 2,048" if is_rounded else "exact"
 
 
-def mind_rows(at: MindAt, usage: VaultUsage, state_bytes: int) -> Rows:
+def mind_rows(at: MindAt, usage: VaultUsage, state_bytes: int, fp16_after_days: int) -> Rows:
     """Where the state of a message is, and how full memory and disk are."""
+    old = f"half precision after {fp16_after_days} days" if fp16_after_days else "stay exact"
     placed = at.placed
     where = [place for place, there in (("memory", placed.in_memory), ("disk", placed.disk_bytes)) if there]
     unread = f"no, {at.n_unread:,} of its tokens have to be read" if at.n_unread else "yes, nothing to read"
@@ -97,7 +98,7 @@ def mind_rows(at: MindAt, usage: VaultUsage, state_bytes: int) -> Rows:
         rows.append(
             ("its file", f"{format_bytes(placed.disk_bytes)}, {precision(is_rounded=placed.is_rounded)}")
         )
-    return [*rows, ("", ""), *usage_rows(usage)]
+    return [*rows, ("", ""), *usage_rows(usage), ("unused ones", old)]
 
 
 def _rebuildable(at: MindAt) -> str:

@@ -181,7 +181,9 @@ async def _state_info(screen: ChatCore, argument: str) -> None:
     session, model = _session(screen), _model(screen)
 
     def found(at: state_tools.MindAt) -> None:
-        rows = state_pages.mind_rows(at, session.vault.usage(), model.state_bytes)
+        rows = state_pages.mind_rows(
+            at, session.vault.usage(), model.state_bytes, screen.workspace.settings.chat.state_fp16_after_days
+        )
         screen.app.push_screen(PageDialog("State", rows))
 
     _follow(screen, "looking", state_tools.whereabouts(session.plan(screen.target), session.vault), found)

@@ -39,6 +39,7 @@ async def test_where_the_state_of_a_chat_is_can_be_seen(tmp_path: Path):
         await command(driver, "/state info")
         await driver.sees("yes, nothing to read")
         await driver.sees("of 4.0 GB")
+        await driver.sees("stay exact")
 
 
 async def test_a_good_state_is_verified(tmp_path: Path):
