@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chatrwkv.chat.export import from_json, to_json
+from chatrwkv.engine import SamplingParams
 from chatrwkv.errors import BadValue
 from tests.chat.conftest import ended, said
 from tests.fakes import FakeModel, Gate, PieceTokenizer
@@ -214,3 +215,17 @@ def test_ids_of_another_vocabulary_are_not_forced(desk: Desk, make_desk: Callabl
     copy = other.workspace.import_chat(from_json(text))
     with pytest.raises(BadValue, match="another vocabulary"):
         copy.branch_at(copy.head, 3, 100)
+
+
+def test_eight_replies_with_samplings_of_their_own_equal_those_made_alone(desk: Desk):
+    chat = desk.workspace.new_chat()
+    first = said(chat, "one")
+    wanted = [
+        SamplingParams(max_tokens=12, seed=place, temperature=0.5 + place / 8, top_p=1.0)
+        for place in range(8)
+    ]
+    together = [ended(reply).text for reply in chat.retry(first.id, params=wanted)]
+    assert len(set(together)) == 8
+    assert len(chat.conversation.siblings(first.id)) == 9
+    alone = [ended(chat.retry(first.id, params=[params])[0]).text for params in wanted]
+    assert alone == together

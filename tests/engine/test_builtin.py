@@ -5,7 +5,17 @@ import re
 import pytest
 
 from chatrwkv import paths
-from chatrwkv.engine import Generation, load_model
+from chatrwkv.engine import (
+    Finished,
+    GenerateRequest,
+    Generation,
+    Prompt,
+    SamplingParams,
+    load_model,
+    unpack_rows,
+)
+from chatrwkv.engine.generate import generate
+from chatrwkv.engine.record import row_bytes
 from training import corpus, evaluate, folders
 from training.chatting import builtin_template, reply
 
@@ -73,3 +83,16 @@ def test_card_names_sources_and_the_way_to_a_larger_model():
         "BSD-3-Clause",
     ):
         assert words in card
+
+
+def test_a_real_model_leaves_a_record_of_every_token(loaded):
+    """Whichever path computes the logits, they are drawn and recorded at one place."""
+    ids = tuple(loaded.tokenizer.encode("User: Tell me a story.\n\nAssistant:"))
+    params = SamplingParams(max_tokens=16, seed=3, min_tokens=16)
+    request = GenerateRequest(prepare=lambda _: Prompt(None, ids), params=params)
+    last = list(generate(loaded, request))[-1]
+    assert isinstance(last, Finished)
+    rows = unpack_rows(last.rows, row_bytes(loaded.model.spec.n_vocab))
+    assert tuple(row.token_id for row in rows) == last.token_ids
+    assert sum(row.n_chars for row in rows) == len(last.text)
+    assert all(len(row.top) == 8 and row.token_id in dict(row.top) for row in rows)
