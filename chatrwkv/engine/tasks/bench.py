@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 BATCHES = (1, 2, 4, 8)
 PROMPTS = (16, 128, 512, 2048)
 _DECODE_S = 0.4  # of decoding in a round
-_MOST_STEPS = 100
+_LEAST_STEPS, _MOST_STEPS = 3, 100
+_WARM_STEPS = 48  # in which native code measures how far to prefetch, for each number of rows
 _FIRST_PROMPT = 16
 _COPIES = 20
 
@@ -161,7 +162,7 @@ def _rounds(
     """Seconds of each job in each round, and why a job that cannot be done was left out."""
     times: dict[str, list[float]] = defaultdict(list)
     failed: dict[str, str] = {}
-    for turn in range(n_rounds + 1):  # the first warms up, and measures how far to prefetch
+    for turn in range(n_rounds + 1):  # the first warms up
         machine.measure()
         for i, job in enumerate(jobs):
             if cancelled():
@@ -207,14 +208,19 @@ def _decodes(loaded: LoadedModel, n_bytes: int, n_weights: int) -> Iterator[_Job
     ways = [(f"decode x{n}" if n > 1 else "decode", n, False) for n in BATCHES]
     if engine is not None:
         ways.insert(1, ("decode skip", 1, True))
+    warm: set[int] = set()
     for name, n_rows, skips in ways:
 
         def run(n_rows: int = n_rows, skips: bool = skips) -> float:
             if engine is not None:
                 engine.skip_zeros(skips)
+            least = _LEAST_STEPS if engine is None or n_rows in warm else _WARM_STEPS
+            warm.add(n_rows)
             scratch = Scratch.stack([loaded.model.blank()] * n_rows)
             ids = iter(range(1 << 30))
-            return _seconds_of_step(loaded, lambda: loaded.model.step(_ids(n_rows, next(ids)), scratch))
+            return _seconds_of_step(
+                loaded, lambda: loaded.model.step(_ids(n_rows, next(ids)), scratch), least
+            )
 
         yield _Job(name, run, n_rows, n_bytes + 2 * n_rows * blank.n_bytes, n_rows * n_weights)
 
@@ -265,10 +271,10 @@ def _seconds(loaded: LoadedModel, work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _seconds_of_step(loaded: LoadedModel, step: Callable[[], object]) -> float:
-    """The median over as many as `_DECODE_S` holds."""
+def _seconds_of_step(loaded: LoadedModel, step: Callable[[], object], least: int) -> float:
+    """The median over as many as `_DECODE_S` holds, but no fewer than `least`."""
     first = _seconds(loaded, step)
-    n_steps = max(3, min(_MOST_STEPS, int(_DECODE_S / max(first, 1e-6))))
+    n_steps = max(least, min(_MOST_STEPS, int(_DECODE_S / max(first, 1e-6))))
     return statistics.median(_seconds(loaded, step) for _ in range(n_steps))
 
 
