@@ -138,8 +138,10 @@ def forked(
 
 def _rewritten(node: Node, text: str, status: NodeStatus, name: str = "") -> Node:
     """A new message beside `node` with another text, which nobody drew as it stands."""
-    meta = node.meta and replace(node.meta, seed=None, stats=None, reason="", n_drawn=0)
-    return replace(node, id=new_id(), text=text, status=status, meta=meta, tokens={}, name=name)
+    meta = node.meta and replace(
+        node.meta, seed=None, stats=None, reason="", n_drawn=0, mu=None, chosen=(), resumed=()
+    )
+    return replace(node, id=new_id(), text=text, status=status, meta=meta, tokens={}, record=None, name=name)
 
 
 def _copies(
