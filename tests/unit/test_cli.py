@@ -51,6 +51,7 @@ def test_help_of_the_program_imports_none_of_the_commands():
     modules = set(run_in_python(["--help"]).stderr.rpartition("MODULES")[2].split())
     assert {m for m in modules if m.startswith("chatrwkv.")} <= {
         "chatrwkv.cli", "chatrwkv.commands", "chatrwkv.commands.app", "chatrwkv.commands.options",
+        "chatrwkv.commands.placement",
         "chatrwkv.errors", "chatrwkv.log",
     }  # fmt: skip
 
