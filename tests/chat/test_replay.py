@@ -32,9 +32,9 @@ def replayed(desk: Desk, session: ChatSession) -> Replayed:
 
 def clean(found: Replayed, n_replies: int) -> None:
     assert found.difference is None
-    assert found.n_replies == n_replies
     assert found.n_tokens > 0
-    assert not found.skipped
+    assert {why for _, why in found.skipped} <= {"it is empty"}, "a model may end before it has begun"
+    assert found.n_replies + len(found.skipped) == n_replies
 
 
 def test_an_untouched_chat_has_no_difference(desk: Desk):
@@ -118,7 +118,8 @@ def changed(session: ChatSession, **more: Any) -> None:
     session._changes.overlay(replace(node, meta=replace(node.meta, **more)))
 
 
-def test_another_seed_is_seen_at_the_first_token_that_differs(desk: Desk):
+def test_another_seed_is_seen_at_the_first_token_that_differs(make_desk: Callable[..., Desk]):
+    desk = make_desk(sampling={"max_tokens": 12})
     session = desk.workspace.new_chat()
     said(session, "one")
     node = said(session, "two")
@@ -130,10 +131,11 @@ def test_another_seed_is_seen_at_the_first_token_that_differs(desk: Desk):
     assert found.difference.node_id == node.id
     assert found.difference.place >= 1
     assert found.difference.was != found.difference.came
-    assert found.n_replies == 1
+    assert found.n_replies + len(found.skipped) == 1
 
 
-def test_another_model_is_named_and_not_drawn_with(desk: Desk):
+def test_another_model_is_named_and_not_drawn_with(make_desk: Callable[..., Desk]):
+    desk = make_desk(sampling={"max_tokens": 12})
     session = desk.workspace.new_chat()
     node = said(session, "one")
     changed(session, fingerprint="0" * 64)
@@ -142,7 +144,8 @@ def test_another_model_is_named_and_not_drawn_with(desk: Desk):
     assert found.n_replies == 0
 
 
-def test_an_edited_reply_is_named(desk: Desk):
+def test_an_edited_reply_is_named(make_desk: Callable[..., Desk]):
+    desk = make_desk(sampling={"max_tokens": 12})
     session = desk.workspace.new_chat()
     node = said(session, "one")
     session.edit_in_place(node.id, "something else")

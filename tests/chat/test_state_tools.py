@@ -13,8 +13,11 @@ from chatrwkv.chat.vault import key_of
 from chatrwkv.engine import Snapshot, State
 from chatrwkv.errors import GenerationError
 from tests.chat.conftest import WAIT_S, said
+from tests.fakes import FakeModel
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from chatrwkv.chat.session import ChatSession
     from tests.chat.conftest import Desk
 
@@ -146,3 +149,28 @@ def test_a_pinned_state_is_pinned_after_a_restart(desk: Desk):
     assert key_of(fingerprint, at.chain) in again.workspace._vault.pinned
     again.workspace.pin_state(fingerprint, at.chain, is_pinned=False)
     assert not again.again().workspace._vault.pinned
+
+
+class Fading(FakeModel):
+    """Knows the last 16 ids that it has read, expects them again, and nothing of what was before."""
+
+    def initial(self) -> bytes:
+        return bytes(32)
+
+    def read(self, memory: bytes, token_id: int) -> bytes:
+        return memory[2:] + token_id.to_bytes(2, "little")
+
+    def scores(self, memory: bytes) -> dict[int, float]:
+        known = {int.from_bytes(memory[at : at + 2], "little") for at in range(0, 32, 2)}
+        return {token_id: 6.0 if token_id in known else 0.0 for token_id in range(1, 257)}
+
+
+def test_what_was_said_last_is_recalled_better_than_what_faded(make_desk: Callable[..., Desk]):
+    desk = make_desk(model=Fading())
+    session = desk.workspace.new_chat()
+    for text in ("zzzzzzzz", "qqqqqqqq"):
+        said(session, text)
+    wanted = [node.id for node in session.path()]
+    found = done(desk, state_tools.recall(session.plan(), wanted, session.vault))
+    assert found[-1].nats > found[0].nats
+    assert found[-1].nats > 0
