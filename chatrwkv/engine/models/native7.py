@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from chatrwkv.engine.state import Scratch, State
 
 _WORTH_CACHING = 32 << 20  # bytes: below that packing takes as long as reading
+# Up to 8 rows are summed in the order of one row alone; more would go the way of a prompt, whose other order of
+# sums could turn a draw: a seed gives a reply's bytes, whoever else is answered. 9 to 64 rows take 0.74 to 0.97
+# of the other way's time in int8, 1.25 to 1.65 in bf16.
+_ROWS_AT_ONCE = 8
 
 
 class NativeRWKV7(Recurrent):
@@ -63,12 +67,12 @@ class NativeRWKV7(Recurrent):
         return forward(self.weights, token_ids, state, lengths, all_logits=all_logits)
 
     def step(self, token_ids: Sequence[int], scratch: Scratch) -> Tensor:
-        """Read one token into each row: logits (B, V)."""
+        """Read one token into each row: logits (B, V), the same bits whatever other rows there are."""
         n_rows = len(token_ids)
         logits = torch.empty(n_rows, self.spec.n_vocab)
         state = _state(scratch, n_rows)
-        for first in range(0, n_rows, abi.MAX_TOKENS):
-            ids = token_ids[first : first + abi.MAX_TOKENS]
+        for first in range(0, n_rows, _ROWS_AT_ONCE):
+            ids = token_ids[first : first + _ROWS_AT_ONCE]
             ones = (c_int32 * len(ids))(*[1] * len(ids))
             self._forward(_rows_from(state, first), ones, ids, ones, logits[first:])
         return logits
