@@ -108,8 +108,8 @@ def forms(device: torch.device) -> Forms | None:
 
 
 def _start(device: torch.device) -> _Device | None:
-    packed = kernels.packed_folder()
-    if packed is None:
+    folder = kernels.cache_folder()
+    if folder is None:
         return None  # nobody has said where the cache is
     with _lock:
         index = device.index or 0
@@ -121,7 +121,7 @@ def _start(device: torch.device) -> _Device | None:
         new.status = replace(new.status, why_not=reason)
         return new
     threading.Thread(
-        target=_prepare, args=(new, device, packed.parent / "cuda"), name="cuda kernels", daemon=True
+        target=_prepare, args=(new, device, folder / "cuda"), name="cuda kernels", daemon=True
     ).start()
     new.decided.wait(_OPEN_LIMIT_S)
     return new

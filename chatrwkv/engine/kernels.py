@@ -237,6 +237,11 @@ def library() -> Library | None:
     return _native.library
 
 
+def cache_folder() -> Path | None:
+    """Where builds are kept; None before `prepare`."""
+    return _native.folder
+
+
 def packed_folder() -> Path | None:
     """Where packed weights are kept; None before `prepare`."""
     return _native.packed
