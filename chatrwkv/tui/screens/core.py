@@ -16,7 +16,6 @@ from chatrwkv.tui.pump import StreamPump
 from chatrwkv.tui.screens.frame import ChatFrame
 from chatrwkv.tui.status_of import status_of
 from chatrwkv.tui.suggesting import Suggesting
-from chatrwkv.tui.verbs import VERBS, choices
 from chatrwkv.tui.widgets.chat_list import ChatEntry
 from chatrwkv.tui.widgets.message import MessageView
 from chatrwkv.tui.widgets.status import tokens_words
@@ -244,7 +243,14 @@ class ChatCore(ChatFrame):
 
     def choices(self, kind: str) -> Sequence[tuple[str, str]]:
         """Values for the argument of a command."""
+        from chatrwkv.tui.verbs import choices
+
         return choices(self, kind) if self.session is not None else ()
+
+    async def _run_verb(self, name: str, argument: str) -> None:
+        from chatrwkv.tui.verbs import VERBS  # with all that they need 50 ms, which no first screen waits for
+
+        await VERBS[name](self, argument)
 
     def take_params(self, params: SamplingParams) -> None:
         """Draw with these settings from now on."""
@@ -297,7 +303,7 @@ class ChatCore(ChatFrame):
             return
         self.unsay()
         try:
-            await VERBS[name](self, argument)
+            await self._run_verb(name, argument)
         except ChatRWKVError as error:
             self.say_error(error)
         except Exception as error:  # noqa: BLE001 -- a mistake of ours must not cost the chat
@@ -356,7 +362,7 @@ class ChatCore(ChatFrame):
         self.unsay()
         try:
             for name, argument in typed.commands:
-                await VERBS[name](self, argument)
+                await self._run_verb(name, argument)
             if self.editing:
                 self.session.edit(self.editing, typed.text)
             else:
