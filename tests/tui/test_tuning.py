@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, cast
+import threading
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
 
 from chatrwkv import paths
 from chatrwkv.chat import museum
 from chatrwkv.engine import load_model, progress_file
+from tests.fakes import WAIT_S
+from tests.tui import driver
 from tests.tui.driver import running
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
-
-    import pytest
 
     from tests.fakes import fake_loader
 
+pytestmark = pytest.mark.timeout(400)
 SPROUT = paths.bundled_models() / "sprout"
 REAL = cast("fake_loader", load_model)
+
+
+@pytest.fixture(autouse=True)
+def long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real model is trained here: 5 s on an idle machine, 20 and more beside other tests."""
+    monkeypatch.setattr(driver, "WAIT_S", 120.0)
 
 
 def examples(folder: Path, n: int) -> Path:
@@ -79,12 +90,27 @@ async def test_a_chat_without_replies_has_nothing_to_teach(tmp_path: Path):
 
 async def test_the_museum_shows_what_every_generation_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The loaded model stays; the page comes when all have answered, here two of them."""
-    found = museum.exhibits()
+    found, visiting, has_been_seen = museum.exhibits(), museum.visiting, threading.Event()
+
+    def held(*args: Any) -> Callable[..., Any]:
+        """The visit, which waits until the screen has shown how far it is."""
+
+        def visit(loaded: Any, cancelled: Any, progress: Callable[[int, int, str], None]) -> Any:
+            def told(done: int, total: int, what: str) -> None:
+                progress(done, total, what)
+                has_been_seen.wait(WAIT_S)
+
+            return visiting(*args)(loaded, cancelled, told)
+
+        return visit
+
     monkeypatch.setattr(museum, "exhibits", lambda: [found[0], found[3]])
+    monkeypatch.setattr(museum, "visiting", held)
     async with running(tmp_path) as app:
         await app.type("/museum Hello!")
         await app.press("enter")
         await app.sees("asking museum-")
+        has_been_seen.set()
         await app.sees("Museum: Hello!")
         for words in ("RWKV-1", "RWKV-4", "bits a byte of unseen text", "tok/s"):
             assert words in app.text()
