@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from chatrwkv.tui.widgets.chat_list import ChatEntry, ChatPanel, day_name
@@ -101,15 +100,14 @@ async def test_a_thousand_chats_are_listed_and_filtered_at_once(tmp_path: Path):
     entries = [ChatEntry(f"{i}", f"chat {i} 三体", NOW - i * 3600, i) for i in range(1000)]
     async with running(tmp_path) as app:
         panel = app.screen.query_one(ChatPanel)
-        began = time.thread_time()
+        n_widgets = len(panel.query("*"))
         panel.show(entries, "5", NOW)
         await app.pilot.pause()
-        shown = time.thread_time()
+        assert len([row for row in panel.rows.rows if row.key]) == 1000
+        assert len(panel.query("*")) == n_widgets
         panel.start_filter()
         await app.type("chat 99")
         await app.pilot.pause()
-        assert shown - began < 0.15
-        assert time.thread_time() - shown < 7 * 0.05
         assert len([row for row in panel.rows.rows if row.key]) < 200
 
 
