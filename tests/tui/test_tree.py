@@ -162,7 +162,12 @@ async def test_a_move_is_stopped_with_esc_and_nothing_moved(tmp_path: Path):
         await app.press("enter")
         await out_of_dialog(app)
         await app.until(lambda: gate.waiting)
+        task = app.app.side_task
+        assert task is not None
         await app.press("escape")
+        await app.until(
+            lambda: task.job.cancelled
+        )  # else the reading could be through before the key arrives
         gate.open()
         await app.sees("It was stopped; the branch is where it was.")
         assert app.session.conversation is before
