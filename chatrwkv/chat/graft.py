@@ -74,7 +74,7 @@ def branch_reader(
                 progress(before + weight * n // of, total, what)
 
             minds = yield from reading_on(reading, loaded, cancelled, moved)
-            if minds is None:
+            if minds is None or cancelled():  # also a stop that came during the last pass
                 raise GenerationError(
                     "It was stopped; the branch is where it was.", hint="Try again any time."
                 )
