@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from training import drills, sources
-from training.text import generate, generate_arithmetic, library
+from training.text import generate, generate_arithmetic, library, paraphrase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +55,10 @@ SUMS = 0.15
 """Further sums, beside those among the generated dialogues: the slowest to learn."""
 GENERATED = 1.0
 """Generated dialogues for each hand-written one."""
+REPHRASED = 0.35
+"""Turns whose sentence is built anew: without it the model knows a question by its first words only."""
+HURRIED = 0.12
+"""Turns with chat spellings and slips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +145,20 @@ def _framed(text: str, rng: random.Random) -> str:
     return bare + rng.choice(_AFTER) + text[len(bare) :]
 
 
+def varied(text: str, rng: random.Random) -> str:
+    """A turn in other words, unless those would give a held-out wording away."""
+    other = _vary(text, rng)
+    return text if _is_held_out(other) else other
+
+
 def _vary(text: str, rng: random.Random) -> str:
-    """A turn as people type it: now and then with words around it, without capitals or the last mark, or with a slip."""
-    if rng.random() < 0.15:
+    """A turn as people type it: in another build, with words around it, without capitals or marks, or with slips."""
+    if rng.random() < REPHRASED:
+        text = paraphrase.rephrased(text, rng)
+    elif rng.random() < 0.15:
         text = _framed(text, rng)
+    if rng.random() < HURRIED:
+        return paraphrase.typed_fast(text, rng)
     chance = rng.random()
     if chance < 0.12:
         text = text[:1].lower() + text[1:]
@@ -192,7 +206,7 @@ def own(rng: random.Random, banned: frozenset[str], refused: list[str]) -> Itera
     while items:
         n = rng.choices((1, 2, 3, 4), weights=(45, 25, 18, 12))[0]
         chosen, items = items[:n], items[n:]
-        turns = [(r, _vary(t, rng) if r == "user" else t) for part in chosen for r, t in part]
+        turns = [(r, varied(t, rng) if r == "user" else t) for part in chosen for r, t in part]
         if allowed(turns, banned):
             yield conversation("own", turns)
 

@@ -4,15 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from training.text.memories import COLOURS, FILLERS, LIKES, MEMORIES, NAMES, OBJECTS
+from training.text import names
+from training.text.memories import (
+    CITIES,
+    COLOURS,
+    FILLERS,
+    LIKES,
+    MEMORIES,
+    NAMES,
+    OBJECTS,
+    PET_NAMES,
+    SECRETS,
+)
 from training.text.wording import listed, pick, said, sentence, stream, words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from random import Random
 
     from training.text.library import Dialogue
     from training.text.memories import Memory
+
+RARE_SHARE = 0.5
+RARELY: dict[str, Callable[[Random], str]] = {
+    NAMES[0]: names.drawn,
+    PET_NAMES[0]: names.drawn,
+    CITIES[0]: names.place,
+    LIKES[0]: lambda rng: rng.choice(names.THINGS_LIKED),
+    SECRETS[0]: names.word,
+    "8": lambda rng: str(rng.randint(3, 110)),
+    "1": lambda rng: str(rng.randint(1, 999)),
+}
+"""What else may stand where the list begins with this value."""
 
 NOT_TOLD = "You have not told me yet. / I do not know that. You have not told me. / You did not tell me yet. Will you?"
 
@@ -71,7 +94,7 @@ def not_told(rng: Random) -> Dialogue:
 
 def corrected(rng: Random) -> Dialogue:
     """A name that is corrected: the later one counts."""
-    wrong, right = rng.sample(NAMES, 2)
+    wrong, right = rng.sample([*rng.sample(NAMES, 4), names.drawn(rng), names.drawn(rng)], 2)
     ask = pick(rng, MEMORIES[0][1].asked)
     change = pick(
         rng,
@@ -126,6 +149,8 @@ def echo(rng: Random) -> Dialogue:
                 "blue moon",
             ),
             *rng.sample(NAMES, 10),
+            *(names.drawn(rng) for _ in range(60)),
+            *(f"{names.word(rng)} {names.word(rng)}" for _ in range(30)),
         )
     )
     ask = pick(
@@ -191,8 +216,14 @@ def dialogues(rng: Random, n: int) -> Iterator[Dialogue]:
 
 def _drawn(rng: Random) -> tuple[Memory, dict[str, str]]:
     memory = rng.choices([m for _, m in MEMORIES], [weight for weight, _ in MEMORIES])[0]
-    x, y = rng.choice(memory.first), rng.choice(memory.second)
+    x, y = _value(rng, memory.first), _value(rng, memory.second)
     return memory, {"x": x, "y": y, "X": sentence(x), "Y": sentence(y)}
+
+
+def _value(rng: Random, values: tuple[str, ...]) -> str:
+    """One of the values; half of the names, places and words of a kind that no list holds."""
+    rare = RARELY.get(values[0]) if rng.random() < RARE_SHARE else None
+    return rare(rng) if rare else rng.choice(values)
 
 
 def _fill(rng: Random, wordings: str, slots: dict[str, str]) -> str:

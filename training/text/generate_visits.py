@@ -12,6 +12,7 @@ from training.text import (
     generate_stories,
     generate_topics,
     library,
+    names,
 )
 from training.text.memories import NAMES
 from training.text.wording import stream, words
@@ -72,14 +73,15 @@ def _turns(rng: Random, name: str) -> Dialogue:
 def visit(rng: Random) -> Dialogue:
     """Opening, a middle in any order, closing; at times with a name that is asked for near the end."""
     turns = _turns(rng, rng.choice(OPENINGS))
-    name = rng.choice(NAMES) if rng.random() < 0.4 else ""
-    if name:
+    name = ""
+    if rng.random() < 0.4:
+        name = names.drawn(rng) if rng.random() < generate_memory.RARE_SHARE else rng.choice(NAMES)
         told = generate_memory.told_name(rng, name)
         turns += told
-    parts = [_turns(rng, rng.choice(names)) for names in rng.sample(MIDDLES, rng.randint(2, 5))]
+    parts = [_turns(rng, rng.choice(group)) for group in rng.sample(MIDDLES, rng.randint(2, 5))]
     parts += [next(make(rng, 1)) for make in rng.sample(GENERATORS, rng.choice((0, 1, 1, 2, 3)))]
     rng.shuffle(parts)
-    closing = [turn for names in CLOSINGS if rng.random() < 0.5 for turn in _turns(rng, rng.choice(names))]
+    closing = [turn for group in CLOSINGS if rng.random() < 0.5 for turn in _turns(rng, rng.choice(group))]
     if name:
         closing = [*generate_memory.asked_name(rng, name), *closing]
     room = MAX_CHARS - sum(len(text) + 14 for _, text in turns + closing)

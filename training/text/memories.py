@@ -43,6 +43,9 @@ PLANS = words(
     "watch a film;play tennis;cook some soup;write a letter;fix my bike;go to the market;call my mother;learn ten words",
     ";",
 )
+SECRETS = words(
+    "apple river lamp tiger candle window stone garden silver paper rocket button forest mirror pepper castle"
+)
 KIN = words("brother sister mother father son daughter friend aunt uncle cousin neighbour teacher")
 
 FILLERS = (
@@ -255,11 +258,7 @@ MEMORIES: tuple[tuple[int, Memory], ...] = (
             "I will remember the word {x}. / All right, the word is {x}. / {X}. I will keep it in mind.",
             "What was the word? / Which word did you keep in mind? / What is the secret word? / What should you remember? / Do you remember the word?",
             "The word was {x}.",
-            tuple(
-                words(
-                    "apple river lamp tiger candle window stone garden silver paper rocket button forest mirror pepper castle"
-                )
-            ),
+            tuple(SECRETS),
         ),
     ),
     (
