@@ -16,8 +16,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from chatrwkv.chat.record import put_record
-from chatrwkv.chat.rows import dump, node_columns, pack_ids
+from chatrwkv.chat.inserting import insert_nodes
+from chatrwkv.chat.rows import dump, node_columns
 from chatrwkv.errors import StoreCorrupt
 
 if TYPE_CHECKING:
@@ -59,28 +59,6 @@ def rewriting(new: Node, old: Node) -> tuple[Change, Change]:
     return (
         {"do": "node", "id": new.id, "set": {key: after[key] for key in changed}},
         {"do": "node", "id": new.id, "set": {key: before[key] for key in changed}},
-    )
-
-
-def insert_nodes(connection: sqlite3.Connection, chat_id: str, nodes: Iterable[Node]) -> None:
-    """Add messages with their ids."""
-    for node in nodes:
-        columns = node_columns(node)
-        connection.execute(
-            "INSERT INTO nodes (id, chat, parent, role, created, base, text, status, meta, name)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (node.id, chat_id, node.parent, node.role.value, node.created, node.base, *columns.values()),
-        )
-        put_tokens(connection, node.id, node.tokens)
-        if node.record is not None:
-            put_record(connection, node.id, node.record)
-
-
-def put_tokens(connection: sqlite3.Connection, node_id: str, tokens: Mapping[str, tuple[int, ...]]) -> None:
-    """Store the ids that were fed for a message, by dialect."""
-    connection.executemany(
-        "INSERT OR REPLACE INTO node_tokens (node, dialect, ids) VALUES (?, ?, ?)",
-        [(node_id, dialect, pack_ids(ids)) for dialect, ids in tokens.items()],
     )
 
 

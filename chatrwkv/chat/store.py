@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from chatrwkv.chat import journal
 from chatrwkv.chat.backup import backup_daily, backup_to, move_aside
 from chatrwkv.chat.database import check, connect, naming_errors
+from chatrwkv.chat.inserting import insert_chat, put_tokens, remember_shown
 from chatrwkv.chat.migrations import migrate
 from chatrwkv.chat.purge import Purgeable, purge, purgeable, shrink
 from chatrwkv.chat.reader import Reader, no_such_chat, read_conversation
 from chatrwkv.chat.record import copy_records, put_record
 from chatrwkv.chat.restore import take_over
-from chatrwkv.chat.rows import dump, node_columns, params_to_dict
+from chatrwkv.chat.rows import dump, node_columns
 from chatrwkv.chat.search import mend_index
 from chatrwkv.chat.tree import ChatId, Conversation, Node, NodeId, NodeStatus
 from chatrwkv.chat.writer import Writer
@@ -121,7 +122,7 @@ class Store(Reader):
 
         def work(connection: sqlite3.Connection) -> None:
             for conversation in reversed(conversations):
-                _insert_chat(connection, conversation)
+                insert_chat(connection, conversation)
 
         return self._writer.submit(work, full=True)
 
@@ -207,7 +208,7 @@ class Store(Reader):
 
         def work(connection: sqlite3.Connection) -> None:
             journal.apply_changes(connection, chat_id, [{"do": "chat", "set": {"head": head}}])
-            _remember_shown(connection, shown)
+            remember_shown(connection, shown)
 
         return self._writer.submit(work)
 
@@ -227,7 +228,7 @@ class Store(Reader):
         def work(connection: sqlite3.Connection) -> None:
             change = {"do": "node", "id": node.id, "set": node_columns(node)}
             journal.apply_changes(connection, "", [change])
-            journal.put_tokens(connection, node.id, node.tokens)
+            put_tokens(connection, node.id, node.tokens)
             if node.record is not None:
                 put_record(connection, node.id, node.record)
             connection.execute(
@@ -242,7 +243,7 @@ class Store(Reader):
 
         def work(connection: sqlite3.Connection) -> None:
             for node_id, by_dialect in tokens.items():
-                journal.put_tokens(connection, node_id, dict(by_dialect))
+                put_tokens(connection, node_id, dict(by_dialect))
 
         return self._writer.submit(work)
 
@@ -331,31 +332,6 @@ def _refuse_damage(connection: sqlite3.Connection, path: Path, backups: Path) ->
         )
 
 
-def _insert_chat(connection: sqlite3.Connection, conversation: Conversation) -> None:
-    now = time.time()
-    connection.execute(
-        "INSERT INTO chats (id, title, template, thinking, params, head, created, updated)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            conversation.id,
-            conversation.title,
-            conversation.template,
-            conversation.thinking,
-            dump_params(conversation),
-            conversation.head,
-            now,
-            now,
-        ),
-    )
-    journal.insert_nodes(connection, conversation.id, conversation.nodes.values())
-    _remember_shown(connection, conversation.shown)
-
-
-def dump_params(conversation: Conversation) -> str | None:
-    """The chat's sampling as stored; None for the template's defaults."""
-    return dump(params_to_dict(conversation.params)) if conversation.params else None
-
-
 def _nothing(_: object) -> None:
     return None
 
@@ -384,9 +360,3 @@ def _then_bump(
         return label
 
     return work
-
-
-def _remember_shown(connection: sqlite3.Connection, shown: Mapping[NodeId, NodeId]) -> None:
-    connection.executemany(
-        "UPDATE nodes SET shown = ?1 WHERE id = ?2 AND shown IS NOT ?1", [(c, p) for p, c in shown.items()]
-    )

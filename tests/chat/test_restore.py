@@ -71,7 +71,7 @@ def test_a_chat_that_went_on_since_the_backup_keeps_both(tmp_path: Path):
 
 
 def _insert(connection: object, chat_id: str, node: object) -> None:
-    from chatrwkv.chat.journal import insert_nodes
+    from chatrwkv.chat.inserting import insert_nodes
 
     insert_nodes(connection, chat_id, [node])  # type: ignore[arg-type, list-item] # what the caller has
 
