@@ -16,7 +16,7 @@ from chatrwkv.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from chatrwkv.chat.journal import Change
+    from chatrwkv.chat.journal import Change, Step
     from chatrwkv.chat.rearrange import Rearranged
     from chatrwkv.chat.store import Store
     from chatrwkv.chat.tree import ChatId, Conversation, Node, NodeId
@@ -170,20 +170,20 @@ class Changes:
 
     # -- steps of undo ------------------------------------------------------------------------------------
 
-    def undo(self) -> str | None:
-        """Take the last operation back; its label."""
+    def undo(self) -> Step | None:
+        """Take the last operation back."""
         return self._step(self._store.undo(self._id).result())
 
-    def redo(self) -> str | None:
-        """Do it again; its label."""
+    def redo(self) -> Step | None:
+        """Do it again."""
         return self._step(self._store.redo(self._id).result())
 
-    def _step(self, label: str | None) -> str | None:
-        if label is not None:
+    def _step(self, step: Step | None) -> Step | None:
+        if step is not None:
             stored, self.revision = self._store.load(self._id)
             self._note_stored(stored)
             self.view = self._freshened(stored)
-        return label
+        return step
 
     # -- what is no step of undo --------------------------------------------------------------------------
 

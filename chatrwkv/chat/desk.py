@@ -29,14 +29,18 @@ class Desk:
         self._store.flush()
         return self._store.load(chat_id, with_records=True)[0]
 
-    def import_file(self, path: Path) -> list[ChatId]:
+    def import_file(self, path: Path, *, undo_in: ChatId = "") -> list[ChatId]:
         """Add the chats of a file, all of them or none, whichever program wrote it; may run on any thread.
+
+        Args:
+            path: the file.
+            undo_in: the chat whose undo takes them away again; none unless given.
 
         Raises:
             StoreError: it holds no chat that is understood, or could not be saved.
         """
         chats = read_chats(path)
-        self._store.create_chats(chats).result()
+        self._store.create_chats(chats, undo_in=undo_in, label="import").result()
         return [chat.id for chat in chats]
 
     def draft(self, chat_id: ChatId) -> str:

@@ -104,7 +104,7 @@ def _forget_steps(connection: sqlite3.Connection, doomed: set[str]) -> None:
         undo = max((step for step, undone in needing if not undone), default=-1)
         redo = min((step for step, undone in needing if undone), default=None)
         connection.execute(
-            "DELETE FROM op_log WHERE chat = ? AND scope = 'chat'"
+            "DELETE FROM op_log WHERE chat = ? AND scope IN ('chat', 'made')"
             " AND ((undone = 0 AND id <= ?) OR (undone = 1 AND id >= ?))",
             (chat_id, undo, redo),
         )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from chatrwkv.chat.graft import Read
+    from chatrwkv.chat.journal import Step
     from chatrwkv.chat.rearrange import Rearranged, Scope
     from chatrwkv.chat.replies import Reply
     from chatrwkv.chat.tree import ChatId, Conversation, NodeId
@@ -40,6 +41,8 @@ class SessionTree(SessionView):
     def fork(self, node_id: NodeId | None = None, title: str = "", scope: Scope = "path") -> ChatId:
         """Copy a part of this chat into a new one that shares its states; this chat stays as it is.
 
+        Undo takes the new chat away, here or there, as long as nothing was done in it.
+
         Args:
             node_id: where; the head unless given.
             title: of the new chat; this one's unless given.
@@ -52,7 +55,7 @@ class SessionTree(SessionView):
             if node.status is NodeStatus.STREAMING:
                 made = made.with_node(replace(node, status=NodeStatus.STOPPED))
         store, copies = self._around.store, {new: old for old, new in renamed.items()}
-        store.create_chat(made).result()
+        store.create_chats([made], undo_in=self.id, label="fork").result()
         # Snapshots on their way to the disk are linked to the old nodes only when they are there.
         self.vault.then(lambda: store.share_snapshots(copies).result())
         return made.id
@@ -167,13 +170,16 @@ class SessionTree(SessionView):
         self._settle([reply for reply in self._replies if reply.node_id in gone])
         self._changes.hide("delete branch", node_id)
 
-    def undo(self) -> str | None:
-        """Take the last change of this chat back, also one of an earlier run; its label, None if there is none."""
+    def undo(self) -> Step | None:
+        """Take the last change of this chat back, also one of an earlier run; None if there is none.
+
+        In the end that is what made the chat itself: then it is no longer in the list.
+        """
         self._settle(self._replies)
         return self._changes.undo()
 
-    def redo(self) -> str | None:
-        """Do again what was undone last; its label, None if there is nothing."""
+    def redo(self) -> Step | None:
+        """Do again what was undone last; None if there is nothing."""
         self._settle(self._replies)
         return self._changes.redo()
 

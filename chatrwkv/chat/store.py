@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from chatrwkv.chat.backup import DatabaseMoved
-    from chatrwkv.chat.journal import Operation
+    from chatrwkv.chat.journal import Operation, Step
     from chatrwkv.chat.record import TokenRecord
     from chatrwkv.chat.vault import Stored
 
@@ -117,12 +117,22 @@ class Store(Reader):
         """Store a whole conversation as a new chat."""
         return self.create_chats([conversation])
 
-    def create_chats(self, conversations: Sequence[Conversation]) -> Future[None]:
-        """Store conversations as new chats, all of them or none; the first is the newest."""
+    def create_chats(
+        self, conversations: Sequence[Conversation], *, undo_in: ChatId = "", label: str = ""
+    ) -> Future[None]:
+        """Store conversations as new chats, all of them or none; the first is the newest.
+
+        Args:
+            conversations: what is stored.
+            undo_in: the chat whose undo takes them away again; none unless given.
+            label: what that step is called.
+        """
 
         def work(connection: sqlite3.Connection) -> None:
             for conversation in reversed(conversations):
                 insert_chat(connection, conversation)
+            if undo_in:
+                journal.record_making(connection, undo_in, label, [chat.id for chat in conversations])
 
         return self._writer.submit(work, full=True)
 
@@ -152,12 +162,12 @@ class Store(Reader):
 
         return self._writer.submit(work, full=full)
 
-    def undo(self, chat_id: ChatId) -> Future[str | None]:
-        """Take back the last operation; its label, or None when there is none."""
+    def undo(self, chat_id: ChatId) -> Future[Step | None]:
+        """Take back the last operation; None when there is none."""
         return self._writer.submit(_then_bump(chat_id, journal.step_back))
 
-    def redo(self, chat_id: ChatId) -> Future[str | None]:
-        """Do again what was undone last; its label, or None."""
+    def redo(self, chat_id: ChatId) -> Future[Step | None]:
+        """Do again what was undone last; None when there is nothing."""
         return self._writer.submit(_then_bump(chat_id, journal.step_forward))
 
     def rename(self, chat_id: ChatId, title: str) -> Future[int | None]:
@@ -351,12 +361,12 @@ def _bump(connection: sqlite3.Connection, chat_id: ChatId) -> int:
 
 
 def _then_bump(
-    chat_id: ChatId, step: Callable[[sqlite3.Connection, ChatId], str | None]
-) -> Callable[[sqlite3.Connection], str | None]:
-    def work(connection: sqlite3.Connection) -> str | None:
-        label = step(connection, chat_id)
-        if label is not None:
+    chat_id: ChatId, step: Callable[[sqlite3.Connection, ChatId], Step | None]
+) -> Callable[[sqlite3.Connection], Step | None]:
+    def work(connection: sqlite3.Connection) -> Step | None:
+        done = step(connection, chat_id)
+        if done is not None:
             _bump(connection, chat_id)
-        return label
+        return done
 
     return work

@@ -213,8 +213,8 @@ class Workspace(Desk):
         """Every named message of all chats, the newest first."""
         return self._store.bookmarks()
 
-    def _adopt(self, conversation: Conversation) -> ChatSession:
-        self._store.create_chat(conversation).result()
+    def _adopt(self, conversation: Conversation, *, undo_in: ChatId = "") -> ChatSession:
+        self._store.create_chats([conversation], undo_in=undo_in, label="open a state").result()
         return self.open_chat(conversation.id)
 
     # -- models and states --------------------------------------------------------------------------------
@@ -267,24 +267,28 @@ class Workspace(Desk):
         """Every saved state file."""
         return self.catalog.states()
 
-    def load_state(self, path: Path) -> ChatSession:
+    def load_state(self, path: Path, *, undo_in: ChatId = "") -> ChatSession:
         """A new chat that goes on from a state file, with nothing to prefill.
+
+        Args:
+            path: the file.
+            undo_in: the chat whose undo takes the new one away again; none unless given.
 
         Raises:
             StateError: the file is damaged, or belongs to another model than the one that is loaded.
         """
-        return self._begin(*load_portable(Path(path), self.model))
+        return self._begin(*load_portable(Path(path), self.model), undo_in)
 
     def import_state(self, path: Path) -> Job[Snapshot]:
         """Read another program's state for the model that is loaded; `begin_with` makes a chat of it."""
         return self.engine.call(importing(path))
 
-    def begin_with(self, snapshot: Snapshot, title: str) -> ChatSession:
-        """A new chat on top of a state of which nobody knows what it has read."""
-        return self._begin(begun_with(snapshot, title), snapshot)
+    def begin_with(self, snapshot: Snapshot, title: str, *, undo_in: ChatId = "") -> ChatSession:
+        """A new chat on top of a state of which nobody knows what it has read; `undo_in` as for `load_state`."""
+        return self._begin(begun_with(snapshot, title), snapshot, undo_in)
 
-    def _begin(self, conversation: Conversation, snapshot: Snapshot) -> ChatSession:
-        session = self.import_chat(conversation)
+    def _begin(self, conversation: Conversation, snapshot: Snapshot, undo_in: ChatId) -> ChatSession:
+        session = self._adopt(with_new_ids(conversation), undo_in=undo_in)
         if conversation.nodes[conversation.root].base == snapshot.chain:
             self.pin_state(snapshot.fingerprint, snapshot.chain, is_pinned=True)  # no text leads to it
         chain = session.plan().known_chain(self.model.tokenizer_id) if self.model else None

@@ -92,11 +92,15 @@ async def import_(screen: ChatCore, argument: str) -> None:
         if path is None:
             return
     # A file of years takes seconds, and the interface goes on meanwhile.
-    made = await asyncio.to_thread(screen.workspace.import_file, in_folder(folder, path))
+    session = screen.session
+    assert session is not None
+    made = await asyncio.to_thread(screen.workspace.import_file, in_folder(folder, path), undo_in=session.id)
     await screen.show_chat(screen.workspace.open_chat(made[0]))
     n = len(made)
     what = "the chat" if n == 1 else f"{n:,} chats; ctrl+s lists them. This is the first"
-    screen.say(f"Imported {what}. Nothing is read before you write.")
+    screen.say(
+        f"Imported {what}. Nothing is read before you write; /undo takes {'it' if n == 1 else 'them'} away."
+    )
 
 
 async def paths(screen: ChatCore, _: str) -> None:

@@ -105,7 +105,7 @@ async def _load_state(screen: ChatCore, argument: str) -> None:
     if not is_own_state(path):
         _begin_with(screen, path)
         return
-    session = screen.workspace.load_state(path)
+    session = screen.workspace.load_state(path, undo_in=_session(screen).id)
     await screen.show_chat(session)
     screen.say("This chat goes on from the file; nothing has to be read again.")
 
@@ -131,7 +131,8 @@ def _beginning(screen: ChatCore, title: str, said: str) -> Callable[[Snapshot], 
 
     async def begin(snapshot: Snapshot) -> None:
         try:
-            await screen.show_chat(screen.workspace.begin_with(snapshot, sanitise_name(title)))
+            made = screen.workspace.begin_with(snapshot, sanitise_name(title), undo_in=_session(screen).id)
+            await screen.show_chat(made)
         except ChatRWKVError as error:
             screen.say_error(error)
         else:

@@ -35,22 +35,33 @@ async def fork(screen: ChatCore, argument: str) -> None:
         raise BadValue(f"/fork {sanitise_name(scope)} is not known.", hint=f"One of {', '.join(SCOPES)}.")
     made = session.fork(screen.target or session.head, scope=cast("Scope", scope))
     await screen.show_chat(screen.workspace.open_chat(made))
-    screen.say(f"This is a new chat with {SCOPES[scope]}; nothing has to be read again.")
+    screen.say(f"This is a new chat with {SCOPES[scope]}; nothing has to be read again. /undo takes it away.")
     screen.focus_prompt()
 
 
 async def undo(screen: ChatCore, _: str) -> None:
     """Undo the last change."""
-    what = open_session(screen).undo()
+    session = open_session(screen)
+    step = session.undo()
+    if step is not None and session.id in step.chats:
+        is_there = any(chat.id == step.chat_id for chat in screen.workspace.chats())
+        above = screen.workspace.open_chat(step.chat_id) if is_there else screen.app.fresh_chat()
+        await screen.show_chat(above)
+    for gone in step.chats if step else ():
+        screen.workspace.close_chat(gone)
     await screen.refresh_path()
-    screen.say(f"Undone: {what}. /redo does it again." if what else "There is nothing to undo in this chat.")
+    screen.say(
+        f"Undone: {step.label}. /redo does it again." if step else "There is nothing to undo in this chat."
+    )
 
 
 async def redo(screen: ChatCore, _: str) -> None:
     """Do it again."""
-    what = open_session(screen).redo()
+    step = open_session(screen).redo()
+    if step is not None and step.chats:
+        await screen.show_chat(screen.workspace.open_chat(step.chats[0]))
     await screen.refresh_path()
-    screen.say(f"Done again: {what}." if what else "There is nothing to do again.")
+    screen.say(f"Done again: {step.label}." if step else "There is nothing to do again.")
 
 
 async def drop(screen: ChatCore, _: str) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from chatrwkv.chat.journal import Step
     from chatrwkv.chat.replies import Reply, ReplyView
     from chatrwkv.chat.session import ChatSession
     from chatrwkv.chat.tree import Node
@@ -79,6 +80,11 @@ def said(session: ChatSession, text: str) -> Node:
     reply = session.send(text)
     ended(reply)
     return session.node(reply.node_id)
+
+
+def what(step: Step | None) -> str:
+    """What undo or redo has done; empty for nothing."""
+    return step.label if step else ""
 
 
 @pytest.fixture

@@ -229,6 +229,7 @@ class Sessions(RuleBasedStateMachine):
             assert not forked.conversation.problems()
             assert self.chat.conversation is before
             self.desk.workspace.close_chat(forked.id)
+            self.past.append(self.document())  # a step, which leaves redo as it is
 
     @rule()
     def restart(self) -> None:

@@ -33,6 +33,24 @@ async def test_import_opens_the_first_chat_of_the_file(tmp_path: Path):
         assert app.answers()[-1] == "Hello there."
 
 
+async def test_an_import_is_undone_and_done_again(tmp_path: Path):
+    path = tmp_path / "conversations.json"
+    path.write_text(json.dumps([chatgpt(talk("Fox")), chatgpt(talk("Other fox"))]))
+    async with running(tmp_path) as app:
+        before = app.session.id
+        await app.type(f"/import {path}")
+        await app.press("enter")
+        await app.until(lambda: app.session.title == "Fox")
+        await app.type("/undo")
+        await app.press("enter")
+        await app.until(lambda: app.session.id == before)
+        assert len(app.app.workspace.chats()) == 1
+        await app.type("/redo")
+        await app.press("enter")
+        await app.until(lambda: app.session.title == "Fox")
+        assert len(app.app.workspace.chats()) == 3
+
+
 async def test_import_asks_for_the_file_and_says_what_is_wrong_with_it(tmp_path: Path):
     path = tmp_path / "half.json"
     path.write_text('{"format": "chatrwkv chat", ')

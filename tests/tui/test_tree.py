@@ -248,6 +248,26 @@ async def test_a_fork_asks_how_much_and_takes_it(tmp_path: Path):
         await app.sees("One of path, siblings, tree")
 
 
+async def test_a_fork_is_undone_in_the_new_chat_and_done_again_in_the_old_one(tmp_path: Path):
+    async with running(tmp_path, "one") as app:
+        await app.send("first")
+        old = app.session.id
+        await command(app, "/fork")
+        await app.until(lambda: app.session.id != old)
+        new = app.session.id
+        await command(app, "/undo")
+        await app.until(lambda: app.session.id == old)
+        await app.sees("Undone: fork")
+        assert [chat.id for chat in app.app.workspace.chats()] == [old]
+        await app.press("alt+up", "U")
+        await app.until(lambda: app.session.id == new)
+        await app.sees("Done again: fork")
+    async with running(tmp_path, chat=new) as app:
+        await app.press("alt+up", "u")
+        await app.until(lambda: app.session.id == old)
+        assert app.answers() == ["first", "one"]
+
+
 async def test_what_was_deleted_is_erased_only_after_a_yes(tmp_path: Path):
     async with running(tmp_path, "one", "two") as app:
         await app.send("first")
