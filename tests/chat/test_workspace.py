@@ -83,6 +83,7 @@ def test_prompt_history_and_drafts_are_remembered(desk: Desk):
     assert desk.workspace.draft(chat.id) == "half a sen"
     desk.load()
     said(desk.workspace.open_chat(chat.id), "whole")
+    desk.workspace._store.flush()
     assert desk.workspace.draft(chat.id) == ""
 
 
