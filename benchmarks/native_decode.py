@@ -28,7 +28,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from chatrwkv.engine import kernels, quant
-from chatrwkv.engine.models.native7 import NativeRWKV7
+from chatrwkv.engine.models import packing
+from chatrwkv.engine.models.native import Native
 from chatrwkv.engine.models.rwkv7 import RWKV7, Weights7
 from chatrwkv.engine.spec import detect
 from chatrwkv.engine.state import Scratch
@@ -156,10 +157,8 @@ def contestants(options, folder):
     sides = []
     for kind in options.formats.split(","):
         engines = {n: kernels.Engine(library, n) for n in options.threads}
-        packed = quant.pack7(weights, quant.FORMATS[kind], next(iter(engines.values())))
-        sides += [
-            Ours(f"native {kind}", NativeRWKV7(spec, packed, engine), n) for n, engine in engines.items()
-        ]
+        packed = packing.pack(weights, spec, quant.FORMATS[kind], next(iter(engines.values())))
+        sides += [Ours(f"native {kind}", Native(spec, packed, engine), n) for n, engine in engines.items()]
     if options.torch:
         for kind, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
             prepared = {name: prepare(name, t, torch.device("cpu"), dtype) for name, t in tensors.items()}

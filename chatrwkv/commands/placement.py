@@ -73,7 +73,7 @@ def plan_fields(path: Path, settings: Settings, *, in_bytes: bool = False) -> Ma
     Raises:
         ChatRWKVError: the file, the device, the precision or the strategy cannot be used.
     """
-    from chatrwkv.engine import Generation, detect
+    from chatrwkv.engine import detect
     from chatrwkv.engine.checkpoint import open_checkpoint
     from chatrwkv.engine.kernels import library
     from chatrwkv.engine.placement import sketch_plan
@@ -81,7 +81,7 @@ def plan_fields(path: Path, settings: Settings, *, in_bytes: bool = False) -> Ma
 
     checkpoint = open_checkpoint(path)
     spec = detect(checkpoint.shapes, dtype=checkpoint.dtype)
-    is_exact = spec.generation is Generation.V7 and spec.dtype == "bf16" and library() is not None
+    is_exact = spec.has_native_path and spec.dtype == "bf16" and library() is not None
     plan = sketch_plan(settings.model.device, settings.model.dtype, spec, is_exact_in_bf16=is_exact)
     memory = plan.memory(checkpoint.shapes)
     return {

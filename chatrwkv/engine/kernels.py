@@ -45,7 +45,7 @@ _X86_LEVELS = {
     "kernels_avx512.cpp": _AVX512,
     "kernels_avx512_bf16.cpp": (*_AVX512, "-mavx512vnni", "-mavx512bf16"),
 }
-_BASE = ("api.cpp", "cpu.cpp", "engine.cpp", "kernels_portable.cpp", "pack.cpp", "pool.cpp", "rwkv7.cpp")
+_BASE = tuple(sorted(path.name for path in SOURCES.glob("*.cpp") if path.name not in _X86_LEVELS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,18 +140,18 @@ class Engine:
         self._apply_threads()
         _check(self.library.c.rwkv_matmul(self._handle, ctypes.byref(matrix), x, n, y), "matmul")
 
-    def forward7(
+    def forward(
         self,
-        model: abi.Model7,
-        state: abi.State7,
+        model: abi.Model,
+        state: abi.State,
         lengths: ctypes.Array[ctypes.c_int32],
         ids: ctypes.Array[ctypes.c_int32],
         n_logits: ctypes.Array[ctypes.c_int32],
         logits: int,
     ) -> None:
-        """Read tokens into the rows of a state, see rwkv7_forward in abi.h."""
+        """Read tokens into the rows of a state, see rwkv_forward in abi.h."""
         self._apply_threads()
-        code = self.library.c.rwkv7_forward(
+        code = self.library.c.rwkv_forward(
             self._handle,
             ctypes.byref(model),
             ctypes.byref(state),
@@ -161,7 +161,7 @@ class Engine:
             n_logits,
             logits,
         )
-        _check(code, "rwkv7_forward")
+        _check(code, "rwkv_forward")
 
     def read(self, data: int, n_bytes: int) -> None:
         """Read a multiple of 256 KiB with all threads, as fast as it goes: what decoding is measured against."""
@@ -375,7 +375,7 @@ def _tested(opened: Library, built: build.Built) -> float:
         if message:
             raise KernelMismatch(message, hint=str(built.log))
         return float(verdict)
-    from chatrwkv.engine.models.selftest7 import self_test
+    from chatrwkv.engine.models.selftest import self_test
 
     verdict, message = "", ""
     try:

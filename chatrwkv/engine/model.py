@@ -199,13 +199,13 @@ def _run_as(
 ) -> tuple[Plan, Model]:
     """Plan, check the memory, read the weights."""
     checkpoint, spec = source.checkpoint, source.spec
-    native = kernels.library() if spec.generation is Generation.V7 else None
+    native = kernels.library() if spec.has_native_path else None
     is_exact = native is not None and spec.dtype == "bf16"
     plan = make_plan(device, dtype, spec, is_exact_in_bf16=is_exact)
     is_native = native is not None and _suits_native(plan)
     check_memory(source.name, checkpoint, plan if is_native else _served(plan, spec), is_native=is_native)
     if native is not None and is_native:
-        model = _load_native(checkpoint, spec, plan.dtype, native, progress, cancelled)
+        model = _load_native(source, plan.dtype, native, progress, cancelled)
     else:
         model = _load_torch(checkpoint, spec, source.options, plan, progress, cancelled)
     return plan, started(model, checkpoint.tensors)
@@ -268,13 +268,13 @@ def _info(
 
 
 def _suits_native(plan: Plan) -> bool:
-    """Whether the native path of RWKV-7 can run it: one precision, of those it packs, on the CPU."""
+    """Whether the native path can run it: one precision, of those it packs, on the CPU."""
     return plan.is_uniform and plan.devices == ("cpu",) and plan.dtype != "fp16"
 
 
 def _served(plan: Plan, spec: ModelSpec) -> Plan:
     """What torch loads: the native path may be ready later, and packs int8 and int4 from bf16."""
-    is_waiting = spec.generation is Generation.V7 and _suits_native(plan) and plan.slots[0].quant
+    is_waiting = spec.has_native_path and _suits_native(plan) and plan.slots[0].quant
     return plan.with_dtype("bf16") if is_waiting else plan
 
 
@@ -294,8 +294,8 @@ def _load_torch(
         model.rescale(rescale_every())
     if plan.is_split:
         return Split(model, plan)
-    if spec.generation is Generation.V7 and _suits_native(plan):
-        switching: Model = import_module("chatrwkv.engine.models.native7").SwitchingRWKV7(model, plan.dtype)
+    if spec.has_native_path and _suits_native(plan):
+        switching: Model = import_module("chatrwkv.engine.models.native").Switching(model, plan.dtype)
         return switching
     return cast("Model", Graphed(model) if can_be_graphed(model) else model)
 
@@ -327,15 +327,14 @@ def _family(generation: Generation) -> Any:
 
 
 def _load_native(
-    checkpoint: Checkpoint,
-    spec: ModelSpec,
+    source: _Source,
     kind: str,
     native: Library,
     progress: Callable[[int, int], None] | None,
     cancelled: Callable[[], bool] | None,
 ) -> Model:
     """Packed weights: from the cache, or straight from the mapped file, each tensor checked and read once."""
-    from chatrwkv.engine.models.native7 import load7
+    from chatrwkv.engine.models import native as native_models
 
     def check(name: str, stored: Tensor) -> None:
         if cancelled is not None and cancelled():
@@ -344,7 +343,8 @@ def _load_native(
         if not is_finite(stored):
             refuse_values(name, stored, torch.float32)
 
-    return load7(checkpoint.tensors, spec, kind, native, check, progress)
+    file = native_models.Source(source.checkpoint.tensors, source.spec, source.options)
+    return native_models.load(file, kind, native, check, progress)
 
 
 def _card_family(name: str) -> str:

@@ -18,7 +18,7 @@ import tempfile
 import time
 import warnings
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +29,11 @@ from chatrwkv.engine.native import abi
 from chatrwkv.engine.native.abi import Format
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from torch import Tensor
 
     from chatrwkv.engine.kernels import Engine
-    from chatrwkv.engine.models.rwkv7 import Layer7, Weights7
     from chatrwkv.engine.spec import ModelSpec
 
 FORMATS = {"fp32": Format.FP32, "bf16": Format.BF16, "int8": Format.INT8, "int4": Format.INT4}
@@ -92,7 +91,7 @@ class Packed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Source:
+class Source:
     """A tensor to be packed: a matrix as [out, in], or a vector (float32), or the embedding (rows)."""
 
     name: str
@@ -100,11 +99,13 @@ class _Source:
     kind: Format | None
 
 
-def pack7(
-    weights: Weights7, kind: Format, engine: Engine, progress: Callable[[int, int], None] | None = None
+def pack(
+    sources: list[Source],
+    kind: Format,
+    engine: Engine,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Packed:
-    """Pack all weights of an RWKV-7. The tensors may be views of a mapped file."""
-    sources = list(_sources7(weights, kind))
+    """Pack tensors one behind the other; `kind` is what the model is said to be in."""
     slots = _plan(sources, engine)
     total = slots[-1].offset + slots[-1].n_bytes
     buffer = allocate(total)
@@ -132,52 +133,7 @@ def allocate(n_bytes: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return buffer[start : start + n_bytes]
 
 
-def _sources7(weights: Weights7, kind: Format) -> Iterator[_Source]:
-    # not folded with ln0: the rows of a bf16 file stay exact, and a norm costs a microsecond
-    is_bf16 = kind is not Format.FP32 or weights.emb.dtype is torch.bfloat16
-    yield _Source("emb", weights.emb, Format.BF16 if is_bf16 else Format.FP32)
-    if weights.ln0 is not None:
-        yield _Source("ln0_weight", weights.ln0.weight, None)
-        yield _Source("ln0_bias", weights.ln0.bias, None)
-    for i, layer in enumerate(weights.layers):
-        yield from _sources_of_layer(f"{i}.", layer, kind)
-    yield _Source("ln_out_weight", weights.ln_out.weight, None)
-    yield _Source("ln_out_bias", weights.ln_out.bias, None)
-    yield _Source("head", weights.head, kind)
-
-
-def _sources_of_layer(at: str, layer: Layer7, kind: Format) -> Iterator[_Source]:
-    """In the order in which a token reads them."""
-    att, ffn = layer.att, layer.ffn
-    low = Format.FP32 if kind is Format.FP32 else Format.BF16
-    mixes = torch.stack([x.float() for x in (att.x_r, att.x_k, att.x_v, att.x_w, att.x_a, att.x_g)])
-    vectors: dict[str, Tensor | None] = {
-        "ln1_weight": layer.ln1.weight,
-        "ln1_bias": layer.ln1.bias,
-        "mixes": mixes,
-        "w0": att.w.bias,
-        "a0": att.a.bias,
-        "v0": att.v.bias if att.v is not None else None,
-        "k_k": att.k_k,
-        "k_a": att.k_a,
-        "r_k": att.r_k,
-        "ln_x_weight": att.ln_x.weight,
-        "ln_x_bias": att.ln_x.bias,
-        "ln2_weight": layer.ln2.weight,
-        "ln2_bias": layer.ln2.bias,
-        "ffn_x_k": ffn.x_k,
-    }
-    yield from (_Source(at + name, x, None) for name, x in vectors.items() if x is not None)
-    loras = {"w": att.w, "a": att.a, "v": att.v, "g": att.g}
-    yield from (_Source(at + name, getattr(att, name), kind) for name in ("receptance", "key", "value"))
-    yield from (_Source(f"{at}{j}1", lora.down.T, low) for j, lora in loras.items() if lora is not None)
-    yield from (_Source(f"{at}{j}2", lora.up.T, low) for j, lora in loras.items() if lora is not None)
-    yield _Source(at + "output", att.output, kind)
-    yield _Source(at + "ffn_key", ffn.key, kind)
-    yield _Source(at + "ffn_value", ffn.value, kind)
-
-
-def _plan(sources: list[_Source], engine: Engine) -> list[Slot]:
+def _plan(sources: list[Source], engine: Engine) -> list[Slot]:
     slots = []
     offset = 0
     for source in sources:
@@ -192,7 +148,7 @@ def _plan(sources: list[_Source], engine: Engine) -> list[Slot]:
     return slots
 
 
-def _write(source: _Source, slot: Slot, packed: Packed, engine: Engine) -> None:
+def _write(source: Source, slot: Slot, packed: Packed, engine: Engine) -> None:
     tensor = source.tensor
     if source.kind is None or source.name == "emb":
         _plain(packed, slot).copy_(tensor.reshape(-1))
@@ -226,42 +182,6 @@ def unpacked(packed: Packed, name: str, engine: Engine) -> Tensor:
     out = torch.empty(slot.rows, slot.cols)
     engine.unpack(packed.matrix(name), out.data_ptr())
     return out
-
-
-def unpacked7(packed: Packed, spec: ModelSpec, engine: Engine) -> Weights7:
-    """The weights that the packed ones stand for, as the torch path takes them: for tests and for tuning."""
-    from chatrwkv.engine.models.rwkv7 import Weights7
-
-    tensors = {"emb.weight": unpacked(packed, "emb", engine), "head.weight": unpacked(packed, "head", engine)}
-    for part in ("weight", "bias"):
-        tensors[f"ln_out.{part}"] = unpacked(packed, f"ln_out_{part}", engine)
-        has_ln0 = "ln0_weight" in packed.slots
-        name = f"blocks.0.ln0.{part}"
-        tensors[name] = unpacked(packed, f"ln0_{part}", engine) if has_ln0 else torch.empty(spec.n_embd)
-    for i in range(spec.n_layer):
-        for name in packed.slots:
-            if name.startswith(f"{i}."):
-                tensors.update(
-                    _as_stored(name.partition(".")[2], f"blocks.{i}.", unpacked(packed, name, engine))
-                )
-    weights = Weights7.build(tensors, spec)
-    return weights if has_ln0 else replace(weights, ln0=None)
-
-
-def _as_stored(name: str, at: str, tensor: Tensor) -> dict[str, Tensor]:
-    """The name and shape that a slot has in a checkpoint."""
-    if name == "mixes":
-        return {f"{at}att.x_{j}": tensor[i] for i, j in enumerate("rkvwag")}
-    if name in {"receptance", "key", "value", "output"}:
-        return {f"{at}att.{name}.weight": tensor}
-    if name in {"ffn_key", "ffn_value"}:
-        return {f"{at}ffn.{name[4:]}.weight": tensor}
-    if name == "ffn_x_k":
-        return {at + "ffn.x_k": tensor}
-    if name.startswith("ln"):
-        norm, _, part = name.rpartition("_")
-        return {f"{at}{'att.' if norm == 'ln_x' else ''}{norm}.{part}": tensor}
-    return {f"{at}att.{name}": tensor.T.contiguous() if name[1:] in {"1", "2"} else tensor}
 
 
 # ---- the cache on disk: a header and the buffer as it is in memory -------------------------------------------

@@ -65,7 +65,14 @@ class ModelSpec:
         """H."""
         return (self.n_att or self.n_embd) // self.head_size
 
+    @property
+    def has_native_path(self) -> bool:
+        """Whether the native CPU code runs such a model; if it can be built, which is another question."""
+        return self.generation in _NATIVE and self.head_size <= _MAX_NATIVE_HEAD
 
+
+_NATIVE = frozenset({Generation.V7})
+_MAX_NATIVE_HEAD = 128  # kMaxHead of native/kernels.h
 _DAMAGED = "The file is damaged or unusual; download it again."
 _NO_WEIGHT = re.compile(r"(mask|time_state)$")
 _BLOCK = re.compile(r"blocks\.(\d+)\.")

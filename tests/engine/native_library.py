@@ -10,7 +10,8 @@ import pytest
 from chatrwkv.engine import build, kernels, quant
 from chatrwkv.engine.cores import cpu_features
 from chatrwkv.engine.kernels import Engine, Library
-from chatrwkv.engine.models.native7 import NativeRWKV7
+from chatrwkv.engine.models import packing
+from chatrwkv.engine.models.native import Native
 from chatrwkv.engine.models.rwkv7 import RWKV7, Weights7
 from chatrwkv.engine.spec import ModelSpec, detect
 from tests.checkpoints import Size, rwkv7
@@ -44,7 +45,7 @@ def native_and_meant(library: Library, size: Size, kind: str, n_threads: int = 2
     tensors = rwkv7(size, seed)
     spec = spec_of(tensors)
     engine = Engine(library, n_threads)
-    packed = quant.pack7(Weights7.build(tensors, spec), quant.FORMATS[kind], engine)
+    packed = packing.pack(Weights7.build(tensors, spec), spec, quant.FORMATS[kind], engine)
     meant = RWKV7(spec, tensors)
-    meant.weights = quant.unpacked7(packed, spec, engine).folded()
-    return NativeRWKV7(spec, packed, engine), meant
+    meant.weights = packing.unpacked(packed, spec, engine).folded()
+    return Native(spec, packed, engine), meant

@@ -10,9 +10,10 @@ import torch
 from chatrwkv.engine import quant
 from chatrwkv.engine.cores import default_threads
 from chatrwkv.engine.kernels import Engine
-from chatrwkv.engine.models.native7 import NativeRWKV7
+from chatrwkv.engine.models import packing
+from chatrwkv.engine.models.native import Native
 from chatrwkv.engine.models.rwkv7 import RWKV7
-from chatrwkv.engine.models.selftest7 import self_test
+from chatrwkv.engine.models.selftest import self_test
 from chatrwkv.engine.native import abi
 from chatrwkv.engine.native.abi import Format
 from chatrwkv.engine.state import Scratch
@@ -306,7 +307,7 @@ def test_threads_change_while_it_runs(best):
 
 def test_two_engines_share_one_set_of_weights(best):
     native, _ = native_and_meant(best, Size(1, 64, 64, 50), "bf16")
-    twin = NativeRWKV7(native.spec, native.packed, Engine(best, 1))
+    twin = Native(native.spec, native.packed, Engine(best, 1))
     assert torch.equal(native.step([3], native.blank().thaw()), twin.step([3], twin.blank().thaw()))
 
 
@@ -324,13 +325,13 @@ def test_the_self_test_passes_on_every_level(library):
 
 def test_the_self_test_finds_a_wrong_kernel(best, monkeypatch):
     """Without a planted error nobody knows that the test tests."""
-    real = Engine.forward7
+    real = Engine.forward
 
     def wrong(self, model, state, lengths, ids, n_logits, logits):
         real(self, model, state, lengths, ids, n_logits, logits)
         ctypes.cast(logits, ctypes.POINTER(ctypes.c_float))[5] += 0.2
 
-    monkeypatch.setattr(Engine, "forward7", wrong)
+    monkeypatch.setattr(Engine, "forward", wrong)
     with pytest.raises(KernelMismatch, match="times its tolerance"):
         self_test(best)
 
@@ -343,7 +344,7 @@ def test_unpacked_float32_weights_are_the_ones_packed(best):
     native, _ = native_and_meant(best, Size(2, 64, 32, 50), "fp32")
     tensors = rwkv7(Size(2, 64, 32, 50))
     original = RWKV7(spec_of(tensors), tensors).weights
-    back = quant.unpacked7(native.packed, native.spec, native.engine)
+    back = packing.unpacked(native.packed, native.spec, native.engine)
     for mine, theirs in zip(back.layers, original.layers, strict=True):
         assert torch.equal(mine.att.key, theirs.att.key)
         assert torch.equal(mine.att.w.down, theirs.att.w.down)

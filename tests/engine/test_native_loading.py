@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from chatrwkv.engine import build, kernels, quant
 from chatrwkv.engine.kernels import Engine
 from chatrwkv.engine.model import load_model
-from chatrwkv.engine.models.native7 import NativeRWKV7, SwitchingRWKV7
+from chatrwkv.engine.models import packing
+from chatrwkv.engine.models.native import Native, Switching
 from chatrwkv.engine.models.rwkv7 import RWKV7, Weights7
 from chatrwkv.engine.native.abi import Format
 from chatrwkv.errors import KernelBuildFailed, KernelMismatch
@@ -53,7 +54,7 @@ def ready(native, library, tmp_path, monkeypatch):
     native.folder, native.library = tmp_path / "cache", library
     native.packed = tmp_path / "cache" / "packed"
     native.decided.set()
-    monkeypatch.setattr("chatrwkv.engine.models.native7._WORTH_CACHING", 0)
+    monkeypatch.setattr("chatrwkv.engine.models.native._WORTH_CACHING", 0)
     return native
 
 
@@ -76,7 +77,7 @@ def join_all(name: str) -> None:
 def test_a_model_is_native_when_the_library_is_ready(ready, model_file):
     seen = []
     loaded = load_model(model_file, device="cpu", dtype="fp32", progress=lambda *now: seen.append(now))
-    assert isinstance(loaded.model, NativeRWKV7)
+    assert isinstance(loaded.model, Native)
     meant = RWKV7(loaded.model.spec, rwkv7(SIZE))
     a, b = loaded.model.blank().thaw(), meant.blank().thaw()
     for token_id in (1, 2, 3):
@@ -90,7 +91,7 @@ def test_a_model_is_native_when_the_library_is_ready(ready, model_file):
 def test_the_second_load_takes_the_packed_weights(ready, model_file, dtype, monkeypatch):
     first = load_model(model_file, device="cpu", dtype=dtype).model
     join_all("packed-cache")
-    monkeypatch.setattr(quant, "pack7", None)  # packing again would fail
+    monkeypatch.setattr(packing, "pack", None)  # packing again would fail
     second = load_model(model_file, device="cpu", dtype=dtype).model
     assert torch.equal(second.step([3], second.blank().thaw()), first.step([3], first.blank().thaw()))
 
@@ -143,7 +144,7 @@ def test_the_cache_keeps_within_its_budget_and_keeps_the_newest(library, tmp_pat
 def test_without_a_library_torch_serves_and_changes_over_between_steps(native, library, model_file):
     """The first start: the compiler still runs while the user is already talking."""
     model = load_model(model_file, device="cpu", dtype="fp32").model
-    assert isinstance(model, SwitchingRWKV7)
+    assert isinstance(model, Switching)
     meant = RWKV7(model.spec, rwkv7(SIZE))
     a, b = model.blank().thaw(), meant.blank().thaw()
     for i in range(4):
@@ -158,7 +159,7 @@ def test_without_a_library_torch_serves_and_changes_over_between_steps(native, l
 
 def test_a_model_that_was_unloaded_is_not_packed(native, library, model_file, monkeypatch):
     loaded = load_model(model_file, device="cpu", dtype="fp32")
-    monkeypatch.setattr(quant, "pack7", None)
+    monkeypatch.setattr(packing, "pack", None)
     del loaded
     for then in native.waiting:
         then(library)
@@ -166,7 +167,7 @@ def test_a_model_that_was_unloaded_is_not_packed(native, library, model_file, mo
 
 def test_int8_without_a_library_is_served_in_bf16(native, model_file):
     model = load_model(model_file, device="cpu", dtype="int8").model
-    assert isinstance(model, SwitchingRWKV7)
+    assert isinstance(model, Switching)
     assert model.weights.layers[0].att.key.dtype is torch.bfloat16
 
 
@@ -176,7 +177,7 @@ def test_a_file_in_bf16_is_kept_exactly(ready, model_file):
     save_file(tensors, model_file / "model.safetensors")
     loaded = load_model(model_file, device="cpu")
     assert loaded.dtype == "bf16"
-    assert isinstance(loaded.model, NativeRWKV7)
+    assert isinstance(loaded.model, Native)
     assert torch.equal(loaded.model.weights.layers[1].ffn.key, tensors["blocks.1.ffn.key.weight"].float())
     assert torch.equal(loaded.model.weights.emb, tensors["emb.weight"].float())
     join_all("packed-cache")
@@ -232,7 +233,7 @@ def test_a_mismatch_disables_the_library_for_good_and_says_so(native, library, t
         calls.append(opened)
         raise KernelMismatch("differs from torch by 3 times its tolerance")
 
-    monkeypatch.setattr("chatrwkv.engine.models.selftest7.self_test", wrong)
+    monkeypatch.setattr("chatrwkv.engine.models.selftest.self_test", wrong)
     for _ in range(2):
         monkeypatch.setattr(kernels, "_native", kernels._Native())
         kernels.prepare(tmp_path)

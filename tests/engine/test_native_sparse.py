@@ -7,7 +7,8 @@ import torch
 
 from chatrwkv.engine import quant
 from chatrwkv.engine.kernels import Engine
-from chatrwkv.engine.models.native7 import NativeRWKV7
+from chatrwkv.engine.models import packing
+from chatrwkv.engine.models.native import Native
 from chatrwkv.engine.models.rwkv7 import Weights7
 from chatrwkv.engine.state import Scratch
 from tests.checkpoints import Size, rwkv7
@@ -32,7 +33,9 @@ def model(library, size, kind, *, shift=0.0, scale=1.0, n_threads=1):
         key = tensors[f"blocks.{i}.ffn.key.weight"]
         key.add_(shift / size.n_embd).mul_(scale)
     engine, spec = Engine(library, n_threads), spec_of(tensors)
-    return NativeRWKV7(spec, quant.pack7(Weights7.build(tensors, spec), quant.FORMATS[kind], engine), engine)
+    return Native(
+        spec, packing.pack(Weights7.build(tensors, spec), spec, quant.FORMATS[kind], engine), engine
+    )
 
 
 def replies(native, skip: bool | None, n: int = 6) -> torch.Tensor:

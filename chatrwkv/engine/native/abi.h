@@ -3,7 +3,7 @@
 //
 // Letters:  L layers   B rows (conversations)   M tokens of one call, over all rows   C n_embd   H heads
 //           N head size   F width of ffn   V vocabulary   D rank of a LoRA
-// Names of weights are those of the checkpoint (x_r, k_k, r_k, ln_x ...), see models/rwkv7.py.
+// Names of weights are those of the checkpoint (k_k, r_k, ln_x ...), see models/rwkv7.py and its neighbours.
 //
 // A packed matrix is cut into tiles of 16 output rows, one SIMD lane a row, columns inside in reading order:
 // one stream of 64-byte lines from the first to the last byte, no sum across lanes, one layout for all CPUs.
@@ -23,7 +23,7 @@
 extern "C" {
 #endif
 
-#define RWKV_ABI 1
+#define RWKV_ABI 2
 #define RWKV_EXPORT __attribute__((visibility("default")))
 
 enum { RWKV_FP32 = 0, RWKV_BF16 = 1, RWKV_INT8 = 2, RWKV_INT4 = 3, RWKV_FP16 = 4 };  // FP16: sources only
@@ -37,35 +37,37 @@ typedef struct {
     int32_t reserved;
 } rwkv_matrix;
 
+// One layer of any generation. What it has not is NULL, or a matrix without data.
 typedef struct {
     const float *ln1_weight, *ln1_bias, *ln2_weight, *ln2_bias;
-    const float* mixes;  // (6, C) in the order r k v w a g
+    const float* mixes;                     // (6, C) in the order r k v w a g
     const float *w0, *a0, *v0, *k_k, *k_a, *r_k;  // v0 is not read in layer 0
     const float *ln_x_weight, *ln_x_bias;
-    const float* ffn_x_k;
+    const float* ffn_mixes;  // (1, C): k
     rwkv_matrix receptance, key, value, output;
     rwkv_matrix w1, w2, a1, a2, v1, v2, g1, g2;  // [out, in] as all matrices: w1 (D, C), w2 (C, D)
     rwkv_matrix ffn_key, ffn_value;
-} rwkv7_layer;
+} rwkv_layer;
 
 typedef struct {
     int32_t struct_bytes, layer_bytes;  // sizeof as the caller sees it: a wrong mirror is refused
+    int32_t generation;                 // 7
     int32_t n_layer, n_embd, n_head, head_size, n_ffn, n_vocab;
     int32_t emb_format;  // FP32 or BF16, plain rows
-    int32_t reserved;
-    const void* emb;  // (V, C)
+    const void* emb;     // (V, C)
     const float *ln0_weight, *ln0_bias;  // NULL if already applied to emb
     const float *ln_out_weight, *ln_out_bias;
     rwkv_matrix head;
-    const rwkv7_layer* layers;
-} rwkv7_model;
+    const rwkv_layer* layers;
+} rwkv_model;
 
 // The state of B conversations: element (l, b) of a tensor starts at base + l * layer_stride + b * row_stride.
 typedef struct {
-    float *att_shift, *wkv, *ffn_shift;
-    int64_t shift_layer_stride, shift_row_stride;
+    float *att_shift, *ffn_shift;  // (L, B, C)
+    float* wkv;                    // (L, B, H, N, N)
+    int64_t vector_layer_stride, vector_row_stride;  // of all that are (L, B, C)
     int64_t wkv_layer_stride, wkv_row_stride;
-} rwkv7_state;
+} rwkv_state;
 
 typedef struct {
     int64_t passes, alone, probes;  // alone: by the caller only, though there are more threads
@@ -95,8 +97,8 @@ RWKV_EXPORT int32_t rwkv_unpack(const rwkv_matrix* matrix, float* dst);
 // Reads lengths[b] >= 0 tokens into row b, one row's ids behind the other's, RWKV_MAX_TOKENS in all. Logits:
 // those of the last n_logits[b] tokens of each row, one (V) behind the other.
 #define RWKV_MAX_TOKENS 256
-RWKV_EXPORT int32_t rwkv7_forward(void* engine, const rwkv7_model* model, const rwkv7_state* state, int32_t n_rows,
-                                  const int32_t* lengths, const int32_t* ids, const int32_t* n_logits, float* logits);
+RWKV_EXPORT int32_t rwkv_forward(void* engine, const rwkv_model* model, const rwkv_state* state, int32_t n_rows,
+                                 const int32_t* lengths, const int32_t* ids, const int32_t* n_logits, float* logits);
 
 // y (n, rows) = x (n, cols) times the matrix: for tests and measurements; x has no padding.
 RWKV_EXPORT int32_t rwkv_matmul(void* engine, const rwkv_matrix* matrix, const float* x, int32_t n, float* y);

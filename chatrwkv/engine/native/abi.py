@@ -6,7 +6,7 @@ import ctypes
 from ctypes import POINTER, Structure, c_char_p, c_float, c_int32, c_int64, c_void_p
 from enum import IntEnum
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 MAX_TOKENS = 256
 TILE_ROWS = 16
 GROUP = 64
@@ -38,7 +38,7 @@ class Matrix(Structure):
 
 LAYER_VECTORS = (
     *("ln1_weight", "ln1_bias", "ln2_weight", "ln2_bias", "mixes", "w0", "a0", "v0", "k_k", "k_a", "r_k"),
-    *("ln_x_weight", "ln_x_bias", "ffn_x_k"),
+    *("ln_x_weight", "ln_x_bias", "ffn_mixes"),
 )
 LAYER_MATRICES = (
     *("receptance", "key", "value", "output", "w1", "w2", "a1", "a2", "v1", "v2", "g1", "g2"),
@@ -46,8 +46,8 @@ LAYER_MATRICES = (
 )
 
 
-class Layer7(Structure):
-    """rwkv7_layer."""
+class Layer(Structure):
+    """rwkv_layer."""
 
     _fields_ = (
         *((name, c_void_p) for name in LAYER_VECTORS),
@@ -55,15 +55,15 @@ class Layer7(Structure):
     )
 
 
-class Model7(Structure):
-    """rwkv7_model."""
+class Model(Structure):
+    """rwkv_model."""
 
     _fields_ = (
         *(
             (name, c_int32)
             for name in (
-                *("struct_bytes", "layer_bytes", "n_layer", "n_embd", "n_head", "head_size", "n_ffn"),
-                *("n_vocab", "emb_format", "reserved"),
+                *("struct_bytes", "layer_bytes", "generation", "n_layer", "n_embd", "n_head", "head_size"),
+                *("n_ffn", "n_vocab", "emb_format"),
             )
         ),
         ("emb", c_void_p),
@@ -72,19 +72,20 @@ class Model7(Structure):
         ("ln_out_weight", c_void_p),
         ("ln_out_bias", c_void_p),
         ("head", Matrix),
-        ("layers", POINTER(Layer7)),
+        ("layers", POINTER(Layer)),
     )
 
 
-class State7(Structure):
-    """rwkv7_state."""
+STATE_TENSORS = ("att_shift", "ffn_shift", "wkv")
+
+
+class State(Structure):
+    """rwkv_state."""
 
     _fields_ = (
-        ("att_shift", c_void_p),
-        ("wkv", c_void_p),
-        ("ffn_shift", c_void_p),
-        ("shift_layer_stride", c_int64),
-        ("shift_row_stride", c_int64),
+        *((name, c_void_p) for name in STATE_TENSORS),
+        ("vector_layer_stride", c_int64),
+        ("vector_row_stride", c_int64),
         ("wkv_layer_stride", c_int64),
         ("wkv_row_stride", c_int64),
     )
@@ -117,9 +118,9 @@ _SIGNATURES = {
         (c_void_p, c_int32, c_void_p, c_int32, c_int32, c_int32, c_int64, c_int64, c_void_p),
     ),
     "rwkv_unpack": (c_int32, (POINTER(Matrix), c_void_p)),
-    "rwkv7_forward": (
+    "rwkv_forward": (
         c_int32,
-        (c_void_p, POINTER(Model7), POINTER(State7), c_int32, c_void_p, c_void_p, c_void_p, c_void_p),
+        (c_void_p, POINTER(Model), POINTER(State), c_int32, c_void_p, c_void_p, c_void_p, c_void_p),
     ),
     "rwkv_read": (c_int32, (c_void_p, c_void_p, c_int64)),
     "rwkv_matmul": (c_int32, (c_void_p, POINTER(Matrix), c_void_p, c_int32, c_void_p)),

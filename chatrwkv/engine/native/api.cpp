@@ -20,26 +20,29 @@ bool is_good_lora(const rwkv_matrix& down, const rwkv_matrix& up, int n) {
            !is_quantised(up.format) && (down.format == RWKV_FP32) == (up.format == RWKV_FP32);
 }
 
-bool is_good(const rwkv7_model& m) {
+// One prepared input serves all matrices that read it: those of R K V are of one kind, and so is what reads beside.
+bool is_good7(const rwkv_layer& w, int C, bool is_first) {
+    if (!is_good_lora(w.w1, w.w2, C) || !is_good_lora(w.a1, w.a2, C) || !is_good_lora(w.g1, w.g2, C)) return false;
+    if (!is_first && !is_good_lora(w.v1, w.v2, C)) return false;
+    const bool is_fp32 = w.receptance.format == RWKV_FP32;
+    for (const rwkv_matrix* x : {&w.key, &w.value, &w.w1, &w.a1, &w.g1})
+        if ((x->format == RWKV_FP32) != is_fp32) return false;
+    return is_quantised(w.key.format) == is_quantised(w.receptance.format) &&
+           is_quantised(w.value.format) == is_quantised(w.receptance.format);
+}
+
+bool is_good(const rwkv_model& m) {
     const int C = m.n_embd, F = m.n_ffn;
-    if (m.struct_bytes != sizeof(rwkv7_model) || m.layer_bytes != sizeof(rwkv7_layer)) return false;
+    if (m.struct_bytes != sizeof(rwkv_model) || m.layer_bytes != sizeof(rwkv_layer) || m.generation != 7) return false;
     if (m.n_layer < 1 || C < 1 || F < 1 || m.n_vocab < 1 || m.head_size < 1 || m.head_size > kMaxHead) return false;
     if (m.n_head * m.head_size != C || (m.emb_format != RWKV_FP32 && m.emb_format != RWKV_BF16)) return false;
     if (!m.emb || !m.layers || !is_good(m.head, m.n_vocab, C)) return false;
     for (int l = 0; l < m.n_layer; l++) {
-        const rwkv7_layer& w = m.layers[l];
-        if (!is_good(w.receptance, C, C) || !is_good(w.key, C, C) || !is_good(w.value, C, C) || !is_good(w.output, C, C))
-            return false;
+        const rwkv_layer& w = m.layers[l];
+        for (const rwkv_matrix* x : {&w.receptance, &w.key, &w.value, &w.output})
+            if (!is_good(*x, C, C)) return false;
         if (!is_good(w.ffn_key, F, C) || !is_good(w.ffn_value, C, F)) return false;
-        if (!is_good_lora(w.w1, w.w2, C) || !is_good_lora(w.a1, w.a2, C) || !is_good_lora(w.g1, w.g2, C)) return false;
-        if (l && !is_good_lora(w.v1, w.v2, C)) return false;
-        // one prepared input serves all matrices that read it
-        const bool is_fp32 = w.receptance.format == RWKV_FP32;
-        for (const rwkv_matrix* x : {&w.key, &w.value, &w.w1, &w.a1, &w.g1})
-            if ((x->format == RWKV_FP32) != is_fp32) return false;
-        if (is_quantised(w.key.format) != is_quantised(w.receptance.format) ||
-            is_quantised(w.value.format) != is_quantised(w.receptance.format))
-            return false;
+        if (!is_good7(w, C, l == 0)) return false;
     }
     return true;
 }
@@ -122,7 +125,7 @@ int32_t rwkv_unpack(const rwkv_matrix* matrix, float* dst) {
     return RWKV_OK;
 }
 
-int32_t rwkv7_forward(void* engine, const rwkv7_model* model, const rwkv7_state* state, int32_t n_rows,
+int32_t rwkv_forward(void* engine, const rwkv_model* model, const rwkv_state* state, int32_t n_rows,
                       const int32_t* lengths, const int32_t* ids, const int32_t* n_logits, float* logits) {
     if (!engine || !is_good(*model) || n_rows < 1) return RWKV_BAD_ARGUMENT;
     Engine& e = *static_cast<Engine*>(engine);
@@ -133,7 +136,7 @@ int32_t rwkv7_forward(void* engine, const rwkv7_model* model, const rwkv7_state*
     Tuner* tuner = kind ? &e.tuners[kind - 1] : nullptr;  // many tokens are not short of memory
     if (tuner) e.prefetch = tuner->pass_begins();
     e.skipping.pass_begins(n_tokens == 1 && !e.tuners[0].is_measuring());
-    const int error = forward7(e, *model, *state, n_rows, lengths, ids, n_logits, logits);
+    const int error = forward(e, *model, *state, n_rows, lengths, ids, n_logits, logits);
     if (tuner) tuner->pass_ends();
     if (!error) e.skipping.pass_ends();
     e.pool.pass_ends(kind, kind ? 1.0 : static_cast<double>(n_tokens));

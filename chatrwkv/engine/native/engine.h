@@ -119,6 +119,6 @@ struct Products {
     void run_tiles(int job, int tile0, int tile1, int worker) const;
 };
 
-int forward7(Engine& engine, const rwkv7_model& model, const rwkv7_state& state, int n_rows, const int32_t* lengths,
-             const int32_t* ids, const int32_t* n_logits, float* logits);
+int forward(Engine& engine, const rwkv_model& model, const rwkv_state& state, int n_rows, const int32_t* lengths,
+            const int32_t* ids, const int32_t* n_logits, float* logits);
 int matmul_once(Engine& engine, const rwkv_matrix& w, const float* x, int n, float* y);

@@ -58,7 +58,7 @@ void step_state(float* S, const Head& in, float* out, int n) {
 
 // One token of one head: from the outputs of the first products to `in`; returns the weight of the bonus.
 LANES_INLINE float prepare_head(const Heads7& job, int64_t at, int c, Head& in) {
-    const rwkv7_layer& w = *job.layer;
+    const rwkv_layer& w = *job.layer;
     const int N = job.head_size;
     F squares = f_zero(), bonus = f_zero();
     for (int j = 0; j < N; j += 16) {

@@ -68,7 +68,7 @@ struct MixJob {
 
 // All that happens between the first matrix products of the time mixer and its last.
 struct Heads7 {
-    const rwkv7_layer* layer;
+    const rwkv_layer* layer;
     int32_t is_first_layer, n_channels, head_size, n_rows;
     const int32_t* row_start;  // (n_rows + 1): first token of each row
     int64_t ld;

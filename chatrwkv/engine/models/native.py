@@ -1,6 +1,7 @@
-"""RWKV-7 on the native path: one call a step.
+"""Models on the native path: one call a step.
 
-Same states and, within the format's error, same logits as `rwkv7.RWKV7`, so that a conversation may change from one to the other between two tokens.
+Same states and, within the format's error, same logits as the torch model of the generation, so that a
+conversation may change from one to the other between two tokens.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ import ctypes
 import threading
 import weakref
 from ctypes import c_int32
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from chatrwkv.engine import kernels, quant
+from chatrwkv.engine.models import packing
 from chatrwkv.engine.models.base import Recurrent
-from chatrwkv.engine.models.rwkv7 import Weights7, blank, forward
 from chatrwkv.engine.native import abi
 from chatrwkv.engine.native.abi import Format
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from chatrwkv.engine.kernels import Engine, Library
-    from chatrwkv.engine.models.rwkv7 import RWKV7
+    from chatrwkv.engine.options import OptionValue
     from chatrwkv.engine.quant import Packed
     from chatrwkv.engine.spec import ModelSpec
     from chatrwkv.engine.state import Scratch, State
@@ -38,33 +40,36 @@ _WORTH_CACHING = 32 << 20  # bytes: below that packing takes as long as reading
 _ROWS_AT_ONCE = 8
 
 
-class NativeRWKV7(Recurrent):
-    """An RWKV-7 whose weights are packed."""
+class Native(Recurrent):
+    """A model whose weights are packed."""
 
     def __init__(self, spec: ModelSpec, packed: Packed, engine: Engine) -> None:
         super().__init__(spec, torch.device("cpu"))
         self.packed = packed
         self.engine = engine
-        self._layers = (abi.Layer7 * spec.n_layer)(*(_layer(packed, i) for i in range(spec.n_layer)))
+        self._layout = packing.LAYOUTS[spec.generation]
+        self._layers = (abi.Layer * spec.n_layer)(*(_layer(packed, i) for i in range(spec.n_layer)))
         self._model = _model(spec, packed, self._layers)
 
     @cached_property
-    def weights(self) -> Weights7:
+    def weights(self) -> Any:
         """What the packed weights mean, in float32, for what the native path cannot do, such as tuning.
 
         Made on first use and kept: as large as the model in float32.
         """
-        return quant.unpacked7(self.packed, self.spec, self.engine)
+        return packing.unpacked(self.packed, self.spec, self.engine)
 
     def blank_rows(self, n_rows: int) -> dict[str, Tensor]:
         """The state before the first token, B behind L."""
-        return blank(self.spec, n_rows)
+        return self._layout.blank(self.spec, n_rows)
 
     def forward(
         self, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None, *, all_logits: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The torch path on the same weights: differentiable, and as slow as it is."""
-        return forward(self.weights, token_ids, state, lengths, all_logits=all_logits)
+        return self._layout.family.PARTS.forward(
+            self.weights, token_ids, state, lengths, all_logits=all_logits
+        )
 
     def step(self, token_ids: Sequence[int], scratch: Scratch) -> Tensor:
         """Read one token into each row: logits (B, V), the same bits whatever other rows there are."""
@@ -112,13 +117,13 @@ class NativeRWKV7(Recurrent):
 
     def _forward(
         self,
-        state: abi.State7,
+        state: abi.State,
         lengths: ctypes.Array[c_int32],
         ids: Sequence[int],
         n_logits: ctypes.Array[c_int32],
         logits: Tensor,
     ) -> None:
-        self.engine.forward7(
+        self.engine.forward(
             self._model, state, lengths, (c_int32 * len(ids))(*ids), n_logits, logits.data_ptr()
         )
 
@@ -130,32 +135,35 @@ class NativeRWKV7(Recurrent):
 class _Unpacked(Recurrent):
     """The torch path on the weights of a native model."""
 
-    def __init__(self, model: NativeRWKV7) -> None:
+    def __init__(self, model: Native) -> None:
         super().__init__(model.spec, model.device)
         self.weights = model.weights
+        self._layout = packing.LAYOUTS[model.spec.generation]
 
     def blank_rows(self, n_rows: int) -> dict[str, Tensor]:
         """The state before the first token, B behind L."""
-        return blank(self.spec, n_rows)
+        return self._layout.blank(self.spec, n_rows)
 
     def forward(
         self, token_ids: Tensor, state: Mapping[str, Tensor], lengths: Tensor | None, *, all_logits: bool
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Pure torch."""
-        return forward(self.weights, token_ids, state, lengths, all_logits=all_logits)
+        return self._layout.family.PARTS.forward(
+            self.weights, token_ids, state, lengths, all_logits=all_logits
+        )
 
 
-class SwitchingRWKV7:
+class Switching:
     """A torch model that becomes a native one as soon as there is a library: between two calls, never in one.
 
     Packing runs in the background on one thread while the torch model goes on; both are in memory until
     it is done.
     """
 
-    def __init__(self, slow: RWKV7, kind: str) -> None:
+    def __init__(self, slow: Recurrent, kind: str) -> None:
         self.spec = slow.spec
         self.device = slow.device
-        self._now: RWKV7 | NativeRWKV7 = slow
+        self._now: Recurrent = slow
         this = weakref.ref(self)  # a model that was unloaded meanwhile is not kept alive by the wait
 
         def change(library: Library) -> None:
@@ -168,19 +176,19 @@ class SwitchingRWKV7:
     @property
     def is_native(self) -> bool:
         """Whether the change has been made."""
-        return isinstance(self._now, NativeRWKV7)
+        return isinstance(self._now, Native)
 
     def change_over(self, library: Library, kind: Format) -> None:
         """Pack the weights, then let the next call be the first native one."""
-        packed = quant.pack7(self._now.weights, kind, kernels.Engine(library, 1))
-        self._now = NativeRWKV7(self.spec, packed, kernels.Engine(library))
+        packed = packing.pack(self._now.weights, self.spec, kind, kernels.Engine(library, 1))
+        self._now = Native(self.spec, packed, kernels.Engine(library))
 
     def headless(self) -> Recurrent:
         """Of the model in use."""
         return self._now.headless()
 
     @property
-    def weights(self) -> Weights7:
+    def weights(self) -> Any:
         """Of the model in use."""
         return self._now.weights
 
@@ -199,32 +207,42 @@ class SwitchingRWKV7:
         return self._now.scan(rows, scratch, all_logits=all_logits)
 
 
-def load7(
-    tensors: Mapping[str, Tensor],
-    spec: ModelSpec,
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An open model file."""
+
+    tensors: Mapping[str, Tensor]
+    spec: ModelSpec
+    options: Mapping[str, OptionValue]
+
+
+def load(
+    source: Source,
     kind: str,
     library: Library,
     check: Callable[[str, Tensor], None],
     progress: Callable[[int, int], None] | None = None,
-) -> NativeRWKV7:
+) -> Native:
     """A native model from the packed cache, or from the tensors of an open file, which are then cached.
 
-    `tensors` are not touched when the cache has the packed ones. `check` sees each tensor before it is
+    The tensors are not touched when the cache has the packed ones. `check` sees each tensor before it is
     packed, and raises what the caller wants raised; `progress` gets bytes done and bytes in all.
     """
+    spec = source.spec
     wanted, engine, folder = quant.FORMATS[kind], kernels.Engine(library), kernels.packed_folder()
     place = quant.cache_path(folder, spec, wanted) if folder is not None else None
     packed = quant.load(place, spec, wanted) if place is not None else None
     if packed is None:
-        for name, tensor in tensors.items():
+        for name, tensor in source.tensors.items():
             check(name, tensor)
-        packed = quant.pack7(Weights7.build(tensors, spec), wanted, engine, progress)
+        weights = packing.LAYOUTS[spec.generation].build(source.tensors, spec, source.options)
+        packed = packing.pack(weights, spec, wanted, engine, progress)
         if place is not None and packed.n_bytes > _WORTH_CACHING:
             arguments = (packed, place, spec)
             threading.Thread(target=quant.store, args=arguments, name="packed-cache", daemon=True).start()
     elif progress is not None:
         progress(packed.n_bytes, packed.n_bytes)
-    return NativeRWKV7(spec, packed, engine)
+    return Native(spec, packed, engine)
 
 
 def _shares(rows: Sequence[Sequence[int]], done: list[int]) -> list[int]:
@@ -241,7 +259,7 @@ def _shares(rows: Sequence[Sequence[int]], done: list[int]) -> list[int]:
     return takes
 
 
-def _state(scratch: Scratch, n_rows: int) -> abi.State7:
+def _state(scratch: Scratch, n_rows: int) -> abi.State:
     """The addresses of a scratch, whose tensors are first made what the native code can write to."""
     if n_rows != scratch.n_rows:
         raise ValueError(f"{n_rows} rows of tokens for a scratch of {scratch.n_rows}")
@@ -249,48 +267,41 @@ def _state(scratch: Scratch, n_rows: int) -> abi.State7:
     for name, tensor in scratch.tensors.items():
         if tensor.dtype != torch.float32 or not tensor[0, 0].is_contiguous():
             scratch.tensors[name] = tensor.float().contiguous()
-    att, wkv, ffn = (scratch.tensors[name] for name in ("att_shift", "wkv", "ffn_shift"))
-    if att.stride() != ffn.stride():
-        ffn = scratch.tensors["ffn_shift"] = ffn.contiguous()
-        att = scratch.tensors["att_shift"] = att.contiguous()
-    return abi.State7(
-        att.data_ptr(),
-        wkv.data_ptr(),
-        ffn.data_ptr(),
-        att.stride(0),
-        att.stride(1),
-        wkv.stride(0),
-        wkv.stride(1),
-    )
+    vectors = [name for name in scratch.tensors if name != "wkv"]
+    if len({scratch.tensors[name].stride() for name in vectors}) > 1:
+        scratch.tensors |= {name: scratch.tensors[name].contiguous() for name in vectors}
+    state = abi.State(**{name: tensor.data_ptr() for name, tensor in scratch.tensors.items()})
+    state.vector_layer_stride, state.vector_row_stride = scratch.tensors["att_shift"].stride()[:2]
+    if "wkv" in scratch.tensors:
+        state.wkv_layer_stride, state.wkv_row_stride = scratch.tensors["wkv"].stride()[:2]
+    return state
 
 
-def _rows_from(state: abi.State7, first: int) -> abi.State7:
+def _rows_from(state: abi.State, first: int) -> abi.State:
+    """The same without the rows before `first`."""
     if not first:
         return state
-    shift, wkv = 4 * first * state.shift_row_stride, 4 * first * state.wkv_row_stride
-    return abi.State7(
-        state.att_shift + shift,
-        state.wkv + wkv,
-        state.ffn_shift + shift,
-        state.shift_layer_stride,
-        state.shift_row_stride,
-        state.wkv_layer_stride,
-        state.wkv_row_stride,
-    )
+    rest = abi.State.from_buffer_copy(state)
+    for name in abi.STATE_TENSORS:
+        stride = state.wkv_row_stride if name == "wkv" else state.vector_row_stride
+        if address := getattr(state, name):
+            setattr(rest, name, address + 4 * first * stride)
+    return rest
 
 
-def _layer(packed: Packed, index: int) -> abi.Layer7:
+def _layer(packed: Packed, index: int) -> abi.Layer:
     vectors = {name: f"{index}.{name}" for name in abi.LAYER_VECTORS}
-    return abi.Layer7(
+    return abi.Layer(
         **{name: packed.address(at) if at in packed.slots else None for name, at in vectors.items()},
         **{name: packed.matrix(f"{index}.{name}") for name in abi.LAYER_MATRICES},
     )
 
 
-def _model(spec: ModelSpec, packed: Packed, layers: ctypes.Array[abi.Layer7]) -> abi.Model7:
-    return abi.Model7(
-        struct_bytes=ctypes.sizeof(abi.Model7),
-        layer_bytes=ctypes.sizeof(abi.Layer7),
+def _model(spec: ModelSpec, packed: Packed, layers: ctypes.Array[abi.Layer]) -> abi.Model:
+    return abi.Model(
+        struct_bytes=ctypes.sizeof(abi.Model),
+        layer_bytes=ctypes.sizeof(abi.Layer),
+        generation=int(spec.generation[0]),
         n_layer=spec.n_layer,
         n_embd=spec.n_embd,
         n_head=spec.n_head,
@@ -304,5 +315,5 @@ def _model(spec: ModelSpec, packed: Packed, layers: ctypes.Array[abi.Layer7]) ->
         ln_out_weight=packed.address("ln_out_weight"),
         ln_out_bias=packed.address("ln_out_bias"),
         head=packed.matrix("head"),
-        layers=ctypes.cast(layers, ctypes.POINTER(abi.Layer7)),
+        layers=ctypes.cast(layers, ctypes.POINTER(abi.Layer)),
     )
