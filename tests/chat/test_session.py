@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -219,8 +220,11 @@ def test_a_hundred_forks_leave_the_parents_mind_as_it_was(desk: Desk):
     assert len(texts) == 100
     assert snapshot.state.digest() == digest
     assert bool((snapshot.logits == logits).all())
-    alone = chat.retry(params=[chat.node(chat.conversation.siblings(node.id)[50]).meta.params])  # type: ignore[union-attr] # a reply has one
-    assert ended(alone[0]).text == chat.node(chat.conversation.siblings(node.id)[50]).text
+    forks = [chat.node(sibling) for sibling in chat.conversation.siblings(node.id)]
+    for fork in Random(7).sample(forks, len(forks)):
+        assert fork.meta is not None
+        [alone] = chat.retry(node.id, params=[fork.meta.params])
+        assert ended(alone).text == fork.text
 
 
 def _n_read(chat: ChatSession) -> int:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from chatrwkv.chat.document import to_document
 from chatrwkv.chat.tree import NodeStatus
 from tests.chat.conftest import ended, said, what
-from tests.fakes import FakeModel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -177,13 +176,3 @@ def test_a_damaged_state_is_read_again_and_never_used(desk: Desk):
     n_before = sum(len(ids) for node in chat.conversation.path() for ids in node.tokens.values())
     said(chat, "two")
     assert desk.n_scanned == n_before + len("\n\nUser: two\n\nAssistant:")
-
-
-def test_a_state_leaks_into_no_other_chat(desk: Desk, make_desk: Callable[..., Desk]):
-    """RWKV-Runner#441, langchain#2565: a new chat began with the last one's memory."""
-    chat = desk.workspace.new_chat()
-    said(chat, "my word is K")
-    fresh = said(desk.workspace.new_chat(), "hello")
-    alone = said(make_desk("alone", model=FakeModel()).workspace.new_chat(), "hello")
-    assert fresh.text == alone.text
-    assert fresh.tokens == alone.tokens

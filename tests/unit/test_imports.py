@@ -62,5 +62,7 @@ def test_the_engine_imports_torch_without_what_only_compiling_needs_until_someth
     """A third of `import torch`; the compiler must find it as if torch had been imported whole."""
     start = "from chatrwkv.engine.importing import import_torch; import_torch(); import torch"
     assert "torch._meta_registrations" not in loaded_after(start)
-    compiled = "f = torch.compile(lambda x: (x @ x).sum(), backend='aot_eager'); assert f(torch.ones(2, 2)) == 8"
+    compiled = (
+        "f = torch.compile(lambda x: (x @ x).sum(), backend='aot_eager'); assert f(torch.ones(2, 2)) == 8"
+    )
     assert {"torch._dynamo", "torch._meta_registrations"} <= loaded_after(f"{start}\n{compiled}")
