@@ -1,6 +1,7 @@
 """How long one draw takes, and how fast text becomes ids: `python -m benchmarks.sampling`.
 
-The budget: at 300 tokens a second a whole token has 3.3 ms; a draw from 65,536 logits should stay below 0.17.
+The budget: at 300 tokens a second a whole token has 3.3 ms; drawing, detokenising and showing it may take 0.17.
+Draws with and without native code are made in turns.
 """
 
 from __future__ import annotations
@@ -8,12 +9,15 @@ from __future__ import annotations
 import lzma
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import numpy as np
 
+from chatrwkv.engine import kernels
 from chatrwkv.engine.chance import uniform
 from chatrwkv.engine.params import SamplingParams
 from chatrwkv.engine.sampling import Marks, Sampler
@@ -55,15 +59,26 @@ def microseconds(call: Callable[[int], object], n: int = 200) -> tuple[float, fl
     return statistics.median(times), times[int(n * 0.95)]
 
 
-def draws(n_vocab: int, certainty: float) -> None:
-    print(f"\n{n_vocab} logits, certainty {certainty:g}: us per draw, median and p95")
+def draws(library: kernels.Library, n_vocab: int, certainty: float) -> None:
+    print(f"\n{n_vocab} logits, certainty {certainty:g}: us per draw, median and p95; NumPy, native")
     many = [logits_like_a_model(n_vocab, certainty, seed) for seed in range(16)]
     for name, changes in SETTINGS.items():
-        sampler = Sampler(SamplingParams(seed=1, **changes), n_vocab, range(n_vocab - 6, n_vocab))
-        for token_id in range(1, 400):
-            sampler.accept(token_id)
-        middle, high = microseconds(lambda i, s=sampler: s.pick(many[i % 16], i))
-        print(f"  {name:30s}{middle:9.0f}{high:9.0f}")
+        samplers = []
+        for found in (None, library):
+            with mock.patch.object(kernels, "library", return_value=found):
+                samplers.append(
+                    Sampler(SamplingParams(seed=1, **changes), n_vocab, range(n_vocab - 6, n_vocab))
+                )
+            for token_id in range(1, 400):
+                samplers[-1].accept(token_id)
+        times = [[], []]
+        for i in range(200):
+            for sampler, taken in zip(samplers, times, strict=True):
+                start = time.perf_counter()
+                sampler.pick(many[i % 16], i)
+                taken.append((time.perf_counter() - start) * 1e6)
+        cells = (f"{statistics.median(x):9.0f}{sorted(x)[int(len(x) * 0.95)]:9.0f}" for x in times)
+        print(f"  {name:30s}" + "   ".join(cells))
 
 
 def tokenizing(paths: list[str]) -> None:
@@ -81,7 +96,8 @@ def tokenizing(paths: list[str]) -> None:
 
 if __name__ == "__main__":
     print(f"one uniform: {microseconds(lambda i: uniform(1, i))[0]:.1f} us")
+    native, _ = kernels.open_or_build(Path(tempfile.gettempdir()) / "chatrwkv-bench")
     for size in (65536, 4096):
         for sure in (15.0, 10.0, 0.0):
-            draws(size, sure)
+            draws(native, size, sure)
     tokenizing(sys.argv[1:] or [__file__, np.__file__])

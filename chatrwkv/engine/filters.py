@@ -1,8 +1,8 @@
 """Which tokens survive: every filter masks from the same softmax, and the masks are combined.
 
-The tokens are ranked only as far as a filter asks; of 65,536 hardly ever more than 256.
+The tokens are ranked only as far as a filter asks; of 65,536 hardly ever more than 64.
 
-V vocabulary   p probabilities of the one softmax
+V vocabulary   p probabilities of the one softmax   w weights of a ranking: p over that of the likeliest
 """
 
 from __future__ import annotations
@@ -18,65 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from chatrwkv.engine.params import SamplingParams
+    from chatrwkv.engine.ranking import Ranking
 
     Floats = NDArray[np.floating[Any]]
     Ids = NDArray[np.intp]
-
-_COLUMNS = 1024  # see Ranking
-_FIRST = 256  # tokens ranked at first: top-p 0.3 to 0.9 keeps fewer nearly always
-
-
-class Ranking:
-    """Tokens by (probability descending, id ascending), sorted only as far as somebody asks.
-
-    The first 256 of 65,536 are found without sorting: seen as a table of 1,024 columns, the 256th largest
-    column maximum is a probability that at least 256 tokens reach; those that do are a complete beginning
-    of the order. 40 us; a partition takes 540, a whole sort 1,400.
-    """
-
-    def __init__(self, probabilities: Floats) -> None:
-        self._all = probabilities
-        n_rows = len(probabilities) // _COLUMNS
-        if n_rows < 2:
-            self._take(0.0)
-            return
-        maxima = probabilities[: n_rows * _COLUMNS].reshape(n_rows, _COLUMNS).max(0)
-        self._take(float(np.partition(maxima, -_FIRST)[-_FIRST]))
-
-    def extend(self) -> None:
-        """Rank more tokens; the threshold falls by 16 each time."""
-        self._take(0.0 if len(self.ids) > len(self._all) // 8 else self._threshold / 16)
-
-    def _take(self, threshold: float) -> None:
-        self._threshold = threshold
-        self.is_complete = threshold == 0
-        found = np.flatnonzero(self._all > 0 if self.is_complete else self._all >= threshold)
-        p = self._all[found]
-        order = _descending(p)  # `found` ascends, so equal ones stay in order of id
-        self.ids: Ids = found[order]
-        """Those that have any probability, as far as they are ranked."""
-        self.p: Floats = p[order].astype(np.float64)
-        self.cum: Floats = np.cumsum(self.p)
-
-    def first_below(self, limit: float) -> int | None:
-        """How many have p >= limit; None if that is not known yet."""
-        n = int(np.searchsorted(-self.p, -limit, side="right"))
-        return n if n < len(self.p) or self.is_complete else None
-
-    @property
-    def all(self) -> Floats:
-        """(V,) float32 in order of id."""
-        return self._all
-
-
-def _descending(p: Floats) -> Ids:
-    """The stable order of float32 numbers >= 0 from high to low."""
-    if len(p) < 2000:
-        return np.argsort(-p, kind="stable")
-    # NumPy sorts 16-bit integers by counting; two passes over the bits take a fifth of its float sort.
-    bits = ~p.view(np.uint32)
-    low = np.argsort(bits.astype(np.uint16), kind="stable")
-    return low[np.argsort((bits >> np.uint32(16)).astype(np.uint16)[low], kind="stable")]
 
 
 def surviving(ranking: Ranking, params: SamplingParams) -> Ids | int:
@@ -89,12 +34,13 @@ def surviving(ranking: Ranking, params: SamplingParams) -> Ids | int:
             ranking.extend()
             n = _cut(ranking, params)
         else:
-            n = len(ranking.all)
+            n = ranking.n_vocab
     n = max(n, 1)
     if params.typical >= 1:
         return n
-    typical = _typical(ranking.all, params.typical)
-    while not ranking.is_complete and ranking.p[-1] > ranking.all[typical].min():
+    ranking.settle()
+    typical = _typical(ranking.whole / np.float32(ranking.total), params.typical)
+    while not ranking.is_complete and ranking.w[-1] > ranking.whole[typical].min():
         ranking.extend()
     survives = np.isin(ranking.ids[:n], typical)
     survives[0] = True
@@ -107,26 +53,25 @@ def unsurprising(ranking: Ranking, mu: float) -> int:
     Source: architectures sheet 15.3 (ai00), without its top-k.
     """
     floor = 2.0 ** min(-mu, 64.0)  # forced tokens that nobody expected press the bound down without end
-    while (n := ranking.first_below(floor)) is None:
+    while (n := ranking.n_from(lambda total: floor * total)) is None:
         ranking.extend()
     return min(n + 1, len(ranking.ids))
 
 
 def _cut(ranking: Ranking, params: SamplingParams) -> int | None:
     """How many tokens the filters that cut from below let stand; None if the ranking is too short to tell."""
-    best = float(ranking.p[0])
     limits: list[int | None] = []
     if params.top_k and (params.top_k <= len(ranking.ids) or ranking.is_complete):
         limits.append(params.top_k)
     if params.top_p < 1:  # 1 is no cut: the float sum may end below it and would then keep the best alone
-        at = int(np.searchsorted(ranking.cum, params.top_p))  # the first whose sum reaches top_p
-        if at < len(ranking.p):
-            limit = min(float(ranking.p[at]), params.top_p_x)
-            limits.append(ranking.first_below(limit))  # equals of the last one stay, too
+        at = ranking.n_below(lambda total: params.top_p * total, "left")  # the first whose sum reaches top_p
+        if at is not None and at < len(ranking.w):
+            last = float(ranking.w[at])  # its equals stay, too
+            limits.append(ranking.n_from(lambda total: min(last, params.top_p_x * total)))
     if params.top_a:
-        limits.append(ranking.first_below(params.top_a * best**params.top_a_power))
+        limits.append(ranking.n_from(lambda total: params.top_a * total ** (1 - params.top_a_power)))
     if params.min_p:
-        limits.append(ranking.first_below(params.min_p * best))
+        limits.append(ranking.n_from(lambda _: params.min_p))
     return min((n for n in limits if n is not None), default=None)
 
 

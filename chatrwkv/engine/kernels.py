@@ -375,11 +375,12 @@ def _tested(opened: Library, built: build.Built) -> float:
         if message:
             raise KernelMismatch(message, hint=str(built.log))
         return float(verdict)
+    from chatrwkv.engine import ranking
     from chatrwkv.engine.models.selftest import self_test
 
     verdict, message = "", ""
     try:
-        result = self_test(opened)
+        result = max(self_test(opened), ranking.self_test(opened))
     except KernelMismatch as mismatch:
         message = mismatch.message
         raise

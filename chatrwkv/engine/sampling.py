@@ -1,4 +1,4 @@
-"""Drawing one token from logits. Knows no model; NumPy only, so every backend and batch draws alike.
+"""Drawing one token from logits. Knows no model; what decides is NumPy's, so every backend and batch draws alike.
 
 The order: guidance, the rules of chat.py, bans, penalties, one float32 softmax; every filter masks from that
 same softmax and the masks are combined (the likeliest token always stays); then temperature as a power,
@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chatrwkv.engine import kernels
 from chatrwkv.engine.chance import uniform
-from chatrwkv.engine.filters import Ranking, surviving, unsurprising
+from chatrwkv.engine.filters import surviving, unsurprising
+from chatrwkv.engine.ranking import Head, Logits
 from chatrwkv.engine.tokens.tokenizer import END
 from chatrwkv.errors import NumericalError
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from chatrwkv.engine.params import SamplingParams
+    from chatrwkv.engine.ranking import Ranking
     from chatrwkv.engine.tokens.tokenizer import Tokenizer
 
     Floats = NDArray[np.floating[Any]]
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
 
 N_TOP = 8  # candidates reported with each token
 _WEIGHTLESS = " \t0123456789"
-_LEAST = 1e-38  # stands for 0 where a token is weighed that could not be drawn
+_LEAST = math.log(1e-38)  # stands for -inf where a token is weighed that could not be drawn
 _COLDEST = 1e-6  # less is 0 in float32 sooner or later, and 0 / 0 no number
 _UNREPEATABLE = "，：？！"
 _NEVER = -1e9  # as chat.py has it: finite, so that a reply of nothing else is still possible
@@ -113,6 +116,9 @@ class Sampler:
         barred = sorted(i for i in {*banned, *params.banned} if 0 <= i < n_vocab)
         self._banned = np.array(barred, dtype=np.intp)
         self._penalises = params.presence != 0 or params.frequency != 0
+        library = kernels.library()
+        # plain loops take ten times as long as NumPy
+        self._room = Logits(n_vocab, Head(library) if library is not None and library.isa else None)
         self._slots: dict[int, int] = {}
         self._ids = np.zeros(64, dtype=np.intp)
         self._counts = np.zeros(64)
@@ -129,7 +135,7 @@ class Sampler:
             NumericalError: the logits hold NaN or +inf, or every token is banned.
         """
         params, chance = self.params, uniform(self.seed, position)
-        ranking = Ranking(self._probabilities(logits, position, beside))
+        ranking = self._ranking(logits, position, beside)
         if params.temperature == 0:
             token_id = int(ranking.ids[0])
         elif params.has_mirostat:
@@ -147,16 +153,18 @@ class Sampler:
         Raises:
             NumericalError: as `pick`.
         """
-        return self._picked(Ranking(self._probabilities(logits, position, beside)), token_id)
+        return self._picked(self._ranking(logits, position, beside), token_id)
 
     def _picked(self, ranking: Ranking, token_id: int) -> Picked:
-        ids, best = ranking.ids[:N_TOP].tolist(), ranking.p[:N_TOP].tolist()
-        top = tuple((i, math.log(chance)) for i, chance in zip(ids, best, strict=True))
-        p, mu = max(float(ranking.all[token_id]), _LEAST), None
+        if self.params.has_mirostat:
+            ranking.settle()
+        logprob = max(ranking.logprob(token_id), _LEAST)
+        top, mu = tuple((i, ranking.logprob(i)) for i in ranking.ids[:N_TOP].tolist()), None
         if self.params.has_mirostat:
             target, kept = self.params.mirostat, ranking.cum[unsurprising(ranking, self.mu) - 1]
-            mu = min(self.mu - self.params.mirostat_rate * (math.log2(kept / p) - target), 4 * target)
-        return Picked(token_id, math.log(p), top, mu)
+            surprise = math.log2(kept / ranking.total) - logprob / math.log(2)
+            mu = min(self.mu - self.params.mirostat_rate * (surprise - target), 4 * target)
+        return Picked(token_id, logprob, top, mu)
 
     def accept(self, token_id: int) -> None:
         """Note a token of the reply for the penalties of the next: all counts decay, then its own grows.
@@ -175,20 +183,13 @@ class Sampler:
             self._ids[slot], self._counts[slot] = token_id, 0.0
         self._counts[slot] += token_id not in self._marks.weightless
 
-    def _probabilities(
-        self, logits: Tensor | Floats, position: int, beside: Tensor | Floats | None
-    ) -> Floats:
-        """Guidance, rules, bans, penalties and the one softmax."""
-        params, marks = self.params, self._marks
-        x = self._floats(logits)
+    def _ranking(self, logits: Tensor | Floats, position: int, beside: Tensor | Floats | None) -> Ranking:
+        """Guidance, rules, bans, penalties; what is left is what the one softmax is of."""
+        params, marks, x = self.params, self._marks, self._room.x
+        np.copyto(x, self._floats(logits))
         if beside is not None:
             x *= np.float32(params.cfg)
             x += np.float32(1 - params.cfg) * self._floats(beside)
-        if not x.max() < math.inf:  # NaN too: every comparison with it is false
-            raise NumericalError(
-                "The model's output is not a number.",
-                hint="Try another precision (bf16 or fp32 instead of fp16) or another model file.",
-            )
         if params.newline_rule and marks.newline is not None:
             x[marks.newline] += newline_bias(position)
         if params.anti_repeat and self.last_id in marks.unrepeatable:
@@ -199,19 +200,14 @@ class Sampler:
         n = len(self._slots)
         if n:
             x[self._ids[:n]] -= (params.presence + self._counts[:n] * params.frequency).astype(np.float32)
-        best = x.max()
-        if best == -math.inf:
-            raise NumericalError("Every token is banned.", hint="Ban fewer tokens.")
-        x -= best
-        if params.temp_first and params.temperature:
+        if params.temp_first and params.temperature and math.isfinite(best := x.max()):
+            x -= best  # so that a small temperature cannot overflow them
             x /= np.float32(max(params.temperature, _COLDEST))
-        np.exp(x, out=x)
-        x /= x.sum()
-        return x
+        return self._room.ranking()
 
     def _floats(self, logits: Tensor | Floats) -> Floats:
-        """A copy in float32."""
-        x = np.array(logits if isinstance(logits, np.ndarray) else logits.numpy(), dtype=np.float32)
+        """As NumPy has them."""
+        x = logits if isinstance(logits, np.ndarray) else logits.numpy()
         if x.shape != (self.n_vocab,):
             raise NumericalError(f"The model gave logits of the shape {x.shape}, not {(self.n_vocab,)}.")
         return x
@@ -243,21 +239,25 @@ def weightless_ids(tokenizer: Tokenizer) -> frozenset[int]:
 
 
 def _draw(ranking: Ranking, kept: Ids | int, power: float, chance: float) -> int:
-    """The kept token at the place `chance` (in [0, 1)) of their cumulated weights p ** power."""
-    best = float(ranking.p[0])
-
-    def weights(p: Floats) -> Floats:
-        # Relative to the best, so that a small temperature cannot underflow them all.
-        return p if power == 1 else (p / best) ** power
-
+    """The kept token at the place `chance` (in [0, 1)) of their cumulated weights w ** power."""
     if isinstance(kept, int) and kept > len(ranking.ids) and not ranking.is_complete:
-        total = float(weights(ranking.all.astype(np.float64)).sum())
-        while (cum := np.cumsum(weights(ranking.p)))[-1] <= chance * total and not ranking.is_complete:
-            ranking.extend()
-        ids = ranking.ids
+        at = _place_of_all(ranking, power, chance)
+        ids = ranking.ids  # which may be more now
     else:
         chosen = slice(kept) if isinstance(kept, int) else kept
-        ids, cum = ranking.ids[chosen], np.cumsum(weights(ranking.p[chosen]))
-        total = float(cum[-1])
-    at = int(np.searchsorted(cum, chance * total, side="right"))
+        ids, w = ranking.ids[chosen], ranking.w[chosen]
+        cum = np.cumsum(w if power == 1 else w**power)
+        at = int(cum.searchsorted(chance * cum[-1], "right"))
     return int(ids[min(at, len(ids) - 1)])
+
+
+def _place_of_all(ranking: Ranking, power: float, chance: float) -> int:
+    """Where `chance` falls if no token is left out."""
+    if power == 1:
+        while (at := ranking.n_below(lambda total: chance * total, "right")) is None:
+            ranking.extend()
+        return at
+    limit = chance * float((ranking.whole.astype(np.float64) ** power).sum())
+    while (cum := np.cumsum(ranking.w**power))[-1] <= limit and not ranking.is_complete:
+        ranking.extend()
+    return int(cum.searchsorted(limit, "right"))

@@ -57,9 +57,9 @@ def softmax(logits: Logits) -> Logits:
     return p
 
 
-def kept_slowly(p: Logits, params: SamplingParams) -> list[int]:
-    """The definition: every mask from the same p, all combined; most likely first, lower id first."""
-    order = sorted(range(len(p)), key=lambda i: (-p[i], i))
+def kept_slowly(logits: Logits, p: Logits, params: SamplingParams) -> list[int]:
+    """The definition: every mask from the same p, all combined; highest logit first, lower id first."""
+    order = np.argsort(-logits, kind="stable").tolist()
     masks = [p > 0]
     if params.top_p < 1:
         cum = np.cumsum(p[order].astype(np.float64))
@@ -84,7 +84,7 @@ def kept_slowly(p: Logits, params: SamplingParams) -> list[int]:
 def pick_slowly(logits: Logits, params: SamplingParams, position: int) -> tuple[int, float]:
     """The id, and how near the draw came to a border between two tokens."""
     p = softmax(logits)
-    kept = kept_slowly(p, params) if params.temperature else [int(p.argmax())]
+    kept = kept_slowly(logits, p, params) if params.temperature else [int(p.argmax())]
     weights = (p[kept].astype(np.float64) / float(p.max())) ** (1 / (params.temperature or 1))
     cum = np.cumsum(weights) / weights.sum()
     chance = uniform(params.seed or 0, position)

@@ -100,6 +100,17 @@ RWKV_EXPORT int32_t rwkv_unpack(const rwkv_matrix* matrix, float* dst);
 RWKV_EXPORT int32_t rwkv_forward(void* engine, const rwkv_model* model, const rwkv_state* state, int32_t n_rows,
                                  const int32_t* lengths, const int32_t* ids, const int32_t* n_logits, float* logits);
 
+// The head of a distribution over n logits, on the caller's thread: a complete beginning of the order, that is
+// the ids (ascending) of all logits that reach some threshold, at least `wanted` of them. Returns how many; -1
+// if they do not fit into `room`, are too few to choose from, or if `total` is not a number.
+#define RWKV_HEAD_ERROR 5e-6  // of `total`, relative
+typedef struct {
+    double best;   // the largest logit
+    double total;  // the sum of exp(logit - best); NaN if a logit is NaN, one is +inf or all are -inf
+} rwkv_head_sums;
+RWKV_EXPORT int32_t rwkv_head(int32_t isa, const float* logits, int32_t n, int32_t wanted, int32_t room, int32_t* ids,
+                              rwkv_head_sums* sums);
+
 // y (n, rows) = x (n, cols) times the matrix: for tests and measurements; x has no padding.
 RWKV_EXPORT int32_t rwkv_matmul(void* engine, const rwkv_matrix* matrix, const float* x, int32_t n, float* y);
 

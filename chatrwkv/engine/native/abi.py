@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, Structure, c_char_p, c_float, c_int32, c_int64, c_void_p
+from ctypes import POINTER, Structure, c_char_p, c_double, c_float, c_int32, c_int64, c_void_p
 from enum import IntEnum
 
 ABI_VERSION = 2
 MAX_TOKENS = 256
 TILE_ROWS = 16
 GROUP = 64
+HEAD_ERROR = 5e-6
 
 FloatPointer = POINTER(c_float)
 
@@ -103,6 +104,12 @@ class PoolStats(Structure):
     )
 
 
+class HeadSums(Structure):
+    """rwkv_head_sums."""
+
+    _fields_ = (("best", c_double), ("total", c_double))
+
+
 _SIGNATURES = {
     "rwkv_abi": (c_int32, ()),
     "rwkv_isa": (c_char_p, (c_int32,)),
@@ -116,6 +123,10 @@ _SIGNATURES = {
     "rwkv_pack": (
         c_int32,
         (c_void_p, c_int32, c_void_p, c_int32, c_int32, c_int32, c_int64, c_int64, c_void_p),
+    ),
+    "rwkv_head": (
+        c_int32,
+        (c_int32, c_void_p, c_int32, c_int32, c_int32, c_void_p, POINTER(HeadSums)),
     ),
     "rwkv_unpack": (c_int32, (POINTER(Matrix), c_void_p)),
     "rwkv_forward": (

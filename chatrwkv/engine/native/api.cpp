@@ -3,6 +3,7 @@
 
 #include "cpu.h"
 #include "engine.h"
+#include "head.h"
 #include "pack.h"
 
 namespace {
@@ -117,6 +118,12 @@ int32_t rwkv_pack(void* engine, int32_t format, const void* src, int32_t src_for
     }
     free(context.room);
     return RWKV_OK;
+}
+
+int32_t rwkv_head(int32_t isa, const float* logits, int32_t n, int32_t wanted, int32_t room, int32_t* ids,
+                  rwkv_head_sums* sums) {
+    if (!kernels_at(isa) || n < 1 || wanted < 1 || room < wanted) return -1;
+    return head(*kernels_at(isa), logits, n, wanted, room, ids, *sums);
 }
 
 int32_t rwkv_unpack(const rwkv_matrix* matrix, float* dst) {

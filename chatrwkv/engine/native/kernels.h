@@ -93,6 +93,8 @@ struct Kernels {
     void (*arrange)(const Activations& x, int columns, int n_tokens, int unit, int format);
     void (*heads7)(const Heads7& job, int head0, int head1);
     int32_t (*read)(const uint8_t* data, int64_t n_bytes);  // a sum over it, as fast as it can be read
+    void (*maxima)(const float* x, int n_blocks, int width, float* out);  // see head.inl
+    double (*exp_sum)(const float* x, int n, float best);
 };
 
 constexpr int64_t kWideScratchBytes = (kMaxTokens + 16) * 32 * 4 + 2 * 64 * kLine + 256;

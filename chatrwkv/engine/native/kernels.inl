@@ -316,9 +316,10 @@ int32_t read(const uint8_t* data, int64_t n_bytes) {
 
 #include "wide.inl"
 #include "heads7.inl"
+#include "head.inl"
 
 const Kernels kLevel = {
-    LEVEL_NAME, kHasBf16, kWideTokens, kFewTokens, kNarrowTokens, narrow, wide, norm, mix, arrange, heads7, read,
+    LEVEL_NAME, kHasBf16, kWideTokens, kFewTokens, kNarrowTokens, narrow, wide, norm, mix, arrange, heads7, read, maxima, exp_sum,
 };
 
 }  // namespace
