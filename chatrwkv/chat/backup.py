@@ -67,10 +67,14 @@ def backup_daily(connection: sqlite3.Connection, folder: Path) -> Path | None:
     return made
 
 
+def backups_in(folder: Path) -> list[Path]:
+    """All copies, the newest first."""
+    return sorted(folder.glob("chats-*.db"), key=lambda path: path.stat().st_mtime, reverse=True)
+
+
 def newest_backup(folder: Path) -> Path | None:
     """The newest copy that is whole."""
-    found = sorted(folder.glob("chats-*.db"), key=lambda path: path.stat().st_mtime, reverse=True)
-    return next((path for path in found if _is_whole(path)), None)
+    return next((path for path in backups_in(folder) if _is_whole(path)), None)
 
 
 def _is_whole(path: Path) -> bool:
@@ -81,7 +85,7 @@ def _is_whole(path: Path) -> bool:
         return False
 
 
-def move_aside(path: Path, backups: Path, cause: str) -> DatabaseMoved:
+def move_aside(path: Path, backups: Path) -> DatabaseMoved:
     """Put a damaged database where nothing overwrites it; returns the error that tells where and what next."""
     stamp = f"{_now():%Y-%m-%d-%H%M%S}"
     aside = path.with_name(f"{path.name}.damaged-{stamp}")
@@ -95,8 +99,8 @@ def move_aside(path: Path, backups: Path, cause: str) -> DatabaseMoved:
             source.replace(aside.with_name(aside.name + suffix))
     offered = newest_backup(backups)
     return DatabaseMoved(
-        f"The chats were damaged ({cause}); the file is now {aside}.",
-        hint=f"The newest backup is {offered}; restore it, or go on with an empty list."
+        f"The chats were damaged; the file is now {aside}.",
+        hint=f"The newest backup is {offered}; /backup restore brings it back."
         if offered
         else "There is no backup yet; the list of chats starts empty.",
         moved_to=aside,

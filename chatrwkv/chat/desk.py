@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatrwkv.chat.backup import label_by_hand
+from chatrwkv.chat.backup import backups_in, label_by_hand
 from chatrwkv.chat.importing import read_chats
 from chatrwkv.errors import StoreError
 
@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from chatrwkv.chat.history import PromptHistory
     from chatrwkv.chat.store import Store
     from chatrwkv.chat.tree import ChatId, Conversation
+    from chatrwkv.paths import Paths
 
 
 class Desk:
     """See the module; `Workspace` makes it whole."""
 
+    paths: Paths
     _store: Store
     _history: PromptHistory
     damage: DatabaseMoved | None
@@ -81,6 +83,10 @@ class Desk:
         if offered is None:
             raise StoreError("There is no backup to restore.", hint="Name a file of the backups folder.")
         return self._store.take_over(offered).result()
+
+    def backups(self) -> list[Path]:
+        """Copies of the database, the newest first."""
+        return backups_in(self.paths.backups)
 
     def backup(self, label: str = "") -> Path:
         """Copy the database into the backups folder; from any thread. The date is its name unless labelled."""

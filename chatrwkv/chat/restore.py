@@ -59,5 +59,7 @@ def _copy_rows(connection: sqlite3.Connection) -> int:
             known = " WHERE chat NOT IN (SELECT chat FROM main.op_log)" if table == "op_log" else ""
             statement = f"INSERT OR IGNORE INTO main.{table} ({columns}) SELECT {columns} FROM backup.{table}{known}{order}"  # noqa: S608 -- our own names
             connection.execute(statement)
+        # A chat that is open may have got back what it had lost, so its view is stale now.
+        connection.execute("UPDATE main.chats SET revision = revision + 1")
     n_after = connection.execute("SELECT count(*) FROM main.chats").fetchone()[0]
     return int(n_after - n_before)

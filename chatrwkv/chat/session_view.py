@@ -170,6 +170,10 @@ class SessionView:
             self._counted = (key, plan.n_known(model.tokenizer_id))
         return self._counted[1]
 
+    def refresh(self) -> None:
+        """Load the chat again if another process or a backup changed it."""
+        self._changes.refresh()
+
     # -- moving about -------------------------------------------------------------------------------------
 
     def select(self, node_id: NodeId, *, exactly: bool = False) -> None:

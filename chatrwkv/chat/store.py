@@ -77,7 +77,7 @@ class Store(Reader):
         try:
             return cls.open(path, backups), None
         except StoreCorrupt as error:
-            moved = move_aside(path, backups, error.message)
+            moved = move_aside(path, backups)
             moved.__cause__ = error
             return cls.open(path, backups), moved
 

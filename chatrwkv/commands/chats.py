@@ -16,7 +16,7 @@ from chatrwkv.text import sanitise
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from chatrwkv.chat.reader import ChatSummary
     from chatrwkv.chat.store import Store
@@ -70,10 +70,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--limit", type=int, default=50, metavar="N", help="how many at most, the newest first (default: 50)"
     )
     add_json(search_parser)
+    _keeping(action)
+
+
+def _keeping(action: Callable[..., argparse.ArgumentParser]) -> None:
+    """Declare what erases, copies and brings back."""
     purge_parser = action("purge", "erase for good what was deleted", purge, with_id=False)
     purge_parser.add_argument("id", nargs="?", metavar="ID", help="only what was deleted in this chat")
     purge_parser.add_argument("--yes", action="store_true", help="do not ask")
-    action("backup", "copy all chats to the backups now", backup, with_id=False)
+    backup_parser = action("backup", "copy all chats to the backups now", backup, with_id=False)
+    backup_parser.add_argument(
+        "--restore",
+        metavar="FILE",
+        help="bring the chats of a backup back instead, beside those that are there",
+    )
 
 
 @contextmanager
@@ -254,12 +264,16 @@ def purge(args: argparse.Namespace) -> int:
     return 0
 
 
-def backup(_: argparse.Namespace) -> int:
-    """Copy the database and print where to."""
+def backup(args: argparse.Namespace) -> int:
+    """Copy the database and print where to, or add what a copy holds."""
     from chatrwkv.chat.backup import label_by_hand
 
     with opened_store() as store:
-        print(store.backup(label_by_hand()))
+        if args.restore:
+            n = store.take_over(Path(args.restore)).result()
+            narrate(f"brought back {n} chat{'' if n == 1 else 's'}")
+        else:
+            print(store.backup(label_by_hand()))
     return 0
 
 

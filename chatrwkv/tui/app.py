@@ -173,8 +173,13 @@ class ChatApp(App[int]):
     def _say_warnings(self) -> None:
         words = list(self.options.warnings)
         words += [f"{path.name}: {error.message}" for path, error in self.workspace.templates.failed]
-        if self.workspace.damage is not None:
-            words.insert(0, str(self.workspace.damage))
+        damage = self.workspace.damage
+        if damage is not None:
+            from chatrwkv.tui.verbs_backup import offer_after_damage, words_after_damage
+
+            words.insert(0, words_after_damage(self.workspace))
+            if damage.backup is not None:
+                self.chat_screen.run_worker(offer_after_damage(self.chat_screen), name="backup")
         if words:
             self.chat_screen.say(" ".join(words), is_problem=True)
 

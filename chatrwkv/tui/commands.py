@@ -81,7 +81,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("tune", "[FILE]", "A persona from examples, or from the replies kept in this chat"),
     Command("museum", "[PROMPT]", "Ask a tiny model of every generation the same"),
     Command("stats", "", "Model, tokens, speed and memory"),
-    Command("backup", "", "Copy all chats to the backups now"),
+    Command("backup", "[restore [NAME]]", "Copy all chats to the backups now, or bring a copy back", "", "backup"),
     Command("purge", "[all]", "Erase for good what was deleted; asks first", "", "purge"),
     Command("paths", "", "Where the files are"),
     Command("theme", "[NAME]", "Choose the colours", "", "themes"),

@@ -16,6 +16,7 @@ from chatrwkv.tui.screens.help import HelpDialog
 from chatrwkv.tui.screens.sampling import SamplingScreen
 from chatrwkv.tui.spread import spread
 from chatrwkv.tui.state_pages import usage_rows
+from chatrwkv.tui.verbs_backup import BACKUP_VERBS, backup_choices
 from chatrwkv.tui.verbs_files import FILE_VERBS, file_choices
 from chatrwkv.tui.verbs_find import open_session
 from chatrwkv.tui.verbs_states import STATE_VERBS, state_choices
@@ -278,7 +279,7 @@ VERBS: Mapping[str, Verb] = {
     "continue": go_on, "edit": edit, "rewrite": rewrite, "copy": copy, "prompt": prompt,
     "system": system, "think": think, "set": set_, "preset": preset, "seed": seed, "stats": stats,
     "theme": theme, "help": help_, "quit": quit_, **TOKEN_VERBS, **FILE_VERBS, **STATE_VERBS, **TREE_VERBS,
-    **TUNE_VERBS,
+    **TUNE_VERBS, **BACKUP_VERBS,
 }  # fmt: skip
 
 
@@ -313,4 +314,5 @@ def choices(screen: ChatCore, kind: str) -> Sequence[tuple[str, str]]:
         *file_choices(screen, kind),
         *state_choices(screen, kind),
         *tree_choices(screen, kind),
+        *backup_choices(screen, kind),
     ]

@@ -210,12 +210,6 @@ async def purge(screen: ChatCore, argument: str) -> None:
         screen.say(f"Erased {gone.words}, {frees}.")
 
 
-async def backup(screen: ChatCore, _: str) -> None:
-    """A copy of all chats, now."""
-    path = await asyncio.to_thread(screen.workspace.backup)
-    screen.say(f"Copied all chats to {path}.")
-
-
 def _chosen(screen: ChatCore) -> str:
     """The message in focus, else the last one."""
     session = open_session(screen)
@@ -238,7 +232,7 @@ def number_in(text: str, what: str, low: int, high: int) -> int:
 TREE_VERBS: Mapping[str, Callable[[ChatCore, str], Awaitable[None]]] = {
     "fork": fork, "undo": undo, "redo": redo, "drop": drop, "bookmark": bookmark, "tree": tree,
     "version": version, "graft": graft, "move": move, "merge": merge, "split": split, "as": as_,
-    "impersonate": impersonate, "purge": purge, "backup": backup, **FIND_VERBS,
+    "impersonate": impersonate, "purge": purge, **FIND_VERBS,
 }  # fmt: skip
 
 

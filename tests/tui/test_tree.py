@@ -1,4 +1,4 @@
-"""The tree by keys and commands: find, go to, fork, move, merge, split, either side, purge, backup."""
+"""The tree by keys and commands: find, go to, fork, move, merge, split, either side, purge."""
 
 from __future__ import annotations
 
@@ -286,10 +286,3 @@ async def test_what_was_deleted_is_erased_only_after_a_yes(tmp_path: Path):
             assert app.app.workspace.purgeable(app.session.id).n_messages == n
         await command(app, "/undo")
         await app.sees("There is nothing to undo")
-
-
-async def test_a_backup_is_made_on_demand(tmp_path: Path):
-    async with running(tmp_path, "one") as app:
-        await command(app, "/backup")
-        await app.sees("Copied all chats to")
-        assert list(app.app.workspace.paths.backups.glob("chats-by-hand-*.db"))

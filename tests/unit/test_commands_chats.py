@@ -214,6 +214,17 @@ def test_purge_asks_and_erases_deleted_chats(chat, capsys):
     assert main(["chats", "show", other.id]) == 0
 
 
+def test_a_backup_brings_erased_chats_back(chat, capsys):
+    assert main(["chats", "backup"]) == 0
+    path = capsys.readouterr().out.strip()
+    assert main(["chats", "delete", chat.id]) == 0
+    assert main(["chats", "purge", "--yes"]) == 0
+    assert main(["chats", "backup", "--restore", path]) == 0
+    assert "brought back 1 chat" in capsys.readouterr().err
+    assert main(["chats", "show", chat.id]) == 0
+    assert main(["chats", "backup", "--restore", f"{path}.missing"]) == 1
+
+
 def test_backup_prints_where_the_copy_is(chat, capsys):
     assert main(["chats", "backup"]) == 0
     path = capsys.readouterr().out.strip()

@@ -98,6 +98,7 @@ complete -c chatrwkv -n '__fish_seen_subcommand_from chats; and __fish_seen_subc
 complete -c chatrwkv -n '__fish_seen_subcommand_from chats; and __fish_seen_subcommand_from purge' -s h -l help -d 'show this help message and exit'
 complete -c chatrwkv -n '__fish_seen_subcommand_from chats; and __fish_seen_subcommand_from purge' -l yes -d 'do not ask'
 complete -c chatrwkv -n '__fish_seen_subcommand_from chats; and __fish_seen_subcommand_from backup' -s h -l help -d 'show this help message and exit'
+complete -c chatrwkv -n '__fish_seen_subcommand_from chats; and __fish_seen_subcommand_from backup' -l restore -r -F -d 'bring the chats of a backup back instead, beside those that are there'
 complete -c chatrwkv -n '__fish_seen_subcommand_from states; and not __fish_seen_subcommand_from list info verify diff learn import export' -f -a list -d 'list the states in a folder'
 complete -c chatrwkv -n '__fish_seen_subcommand_from states; and not __fish_seen_subcommand_from list info verify diff learn import export' -f -a info -d 'print what the header says'
 complete -c chatrwkv -n '__fish_seen_subcommand_from states; and not __fish_seen_subcommand_from list info verify diff learn import export' -f -a verify -d 'read every byte and check it; exit 4 if one is wrong'

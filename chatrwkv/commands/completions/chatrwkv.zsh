@@ -124,7 +124,7 @@ _chatrwkv_chats_purge() {
 }
 
 _chatrwkv_chats_backup() {
-    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]'
+    _arguments -s '(-h --help)'{-h,--help}'[show this help message and exit]' '--restore[bring the chats of a backup back instead, beside those that are there]:file:_files'
 }
 
 _chatrwkv_states() {
