@@ -203,9 +203,10 @@ def own(rng: random.Random, banned: frozenset[str], refused: list[str]) -> Itera
     for question in rng.sample(refused, min(len(refused), n // 25)):
         items.append([("user", question), ("assistant", rng.choice(_REFUSALS))])
     rng.shuffle(items)
-    while items:
+    at = 0
+    while at < len(items):
         n = rng.choices((1, 2, 3, 4), weights=(45, 25, 18, 12))[0]
-        chosen, items = items[:n], items[n:]
+        chosen, at = items[at : at + n], at + n
         turns = [(r, varied(t, rng) if r == "user" else t) for part in chosen for r, t in part]
         if allowed(turns, banned):
             yield conversation("own", turns)

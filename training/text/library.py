@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,7 @@ def dialogues(folder: Path = TEXT_DIR) -> Iterator[tuple[Path, list[Dialogue]]]:
             yield path, found
 
 
+@cache
 def held_out() -> frozenset[str]:
     """The graded (last) turns of the held-out prompts, normalised; training text must not contain them."""
     last = (_pairs(row["turns"])[-1][1] for row in rows(EVAL_DIR / "prompts_heldout.jsonl"))

@@ -163,13 +163,12 @@ def rephrased(text: str, rng: Random) -> str:
     """The turn in another build, or as it is where no rule fits."""
     if _HANDS_OFF.search(text) or len(text.split()) > 14 or re.search(r"[.?!]\s", text):
         return text
-    found = [rule(text, rng) for rule in _RULES]
-    options = [option for option in found if option]
-    if text.endswith("?"):
-        options.append(_around(text, rng))
-    if not options:
-        return text
-    return sentence(re.sub(r"\bi\b(?!')", "I", rng.choice(options)))
+    rules = [*_RULES, _around] if text.endswith("?") else _RULES
+    for rule in rng.sample(rules, len(rules)):
+        other = rule(text, rng)
+        if other:
+            return sentence(re.sub(r"\bi\b(?!')", "I", other))
+    return text
 
 
 def _bare(text: str) -> str:
