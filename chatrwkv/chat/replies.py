@@ -147,8 +147,8 @@ class Reply:
 
     @property
     def job(self) -> Job[Finished]:
-        """The engine's handle."""
-        assert self._job is not None, "not submitted yet"
+        """The engine's handle, while it is running."""
+        assert self._job is not None, "not submitted yet, or over"
         return self._job
 
     @property
@@ -211,7 +211,8 @@ class Reply:
             left = SAVE_EVERY_S if deadline is None else min(SAVE_EVERY_S, deadline - time.monotonic())
             if left <= 0:
                 break
-            self.job.done.wait(left)
+            if self._job is not None:
+                self._job.done.wait(left)
         return self._view
 
     # -- inside -------------------------------------------------------------------------------------------
@@ -329,6 +330,8 @@ class Reply:
 
     def _end(self, node: Node, snapshot: Snapshot | None) -> None:
         self.node = node
+        # It knows this reply, and its last event holds the state: megabytes that would wait for the collector.
+        self._job = None
         self._keeper.keep_reply(self, node, snapshot)
 
 

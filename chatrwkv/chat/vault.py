@@ -38,9 +38,11 @@ _MOST_NOTICES = 20
 # How long a snapshot waits for the commit of its text before it is dropped: the disk is stuck by then.
 _COMMIT_S = 30.0
 _DAY_S = 24 * 3600
-# After so much was written, what it left behind in the C library's heaps is worth a walk through them.
-_GIVE_BACK_BYTES = 64_000_000
-# What may wait for the disk beside the budget of the memory: five states of a 1.5B model.
+# After so much was written, what was left behind in the C library's heaps is worth a walk through them: each state
+# of a 1.5B model.
+_GIVE_BACK_BYTES = 8_000_000
+# What may wait for the disk: a sixteenth of the budget, of which it is taken, but five states of a 1.5B model at least.
+_WAITING_PART = 16
 _LEAST_WAITING = 64_000_000
 
 
@@ -88,6 +90,10 @@ class _Write:
     """None once it was given up: the disk was too slow for all that was put."""
     after: Future[Any] | None
     saved: Callable[[Stored], object] | None
+
+
+def _bytes_of(waiting: list[_Write]) -> int:
+    return sum(task.snapshot.n_bytes for task in waiting if task.snapshot)
 
 
 def key_of(fingerprint: str, chain: str) -> str:
@@ -311,11 +317,14 @@ class Vault:
             if key in self._ram:
                 self._ram_bytes -= self._ram.pop(key).n_bytes
 
+    def _waiting(self) -> list[_Write]:
+        """What left the memory and is held until it is on disk, the oldest first."""
+        return [task for key, task in self._unwritten.items() if key not in self._ram]
+
     def _give_up(self) -> None:
-        """Let go of the oldest that left the memory and still wait for a slow disk: they can be rebuilt."""
-        waiting = [task for key, task in self._unwritten.items() if key not in self._ram]
-        surplus = sum(task.snapshot.n_bytes for task in waiting if task.snapshot)
-        surplus -= max(_LEAST_WAITING, self._budget // 16)
+        """Let go of the oldest that wait for a slow disk: they can be rebuilt."""
+        waiting = self._waiting()
+        surplus = _bytes_of(waiting) - max(_LEAST_WAITING, self._budget // _WAITING_PART)
         for task in waiting:
             if surplus <= 0:
                 return
@@ -324,12 +333,18 @@ class Vault:
             del self._unwritten[task.key]
 
     def _shrink(self, keep: str = "") -> None:
-        if self._ram_bytes <= self._budget:
+        waiting = min(_bytes_of(self._waiting()), self._budget // _WAITING_PART)
+        surplus = self._ram_bytes + waiting - self._budget
+        if surplus <= 0:
             return
-        # The newest stays even when it alone exceeds the budget: the reply on the screen needs it.
-        for key in [k for k in self._ram if k != keep and k not in self._shelf.held]:
-            self._ram_bytes -= self._ram.pop(key).n_bytes
-            if self._ram_bytes <= self._budget:
+        # The newest stays even when it alone exceeds the budget: the reply on the screen needs it. Those that are
+        # not on disk yet go last, since letting them go frees nothing until they are.
+        going = [k for k in self._ram if k != keep and k not in self._shelf.held]
+        for key in sorted(going, key=lambda key: key in self._unwritten):
+            n_bytes = self._ram.pop(key).n_bytes
+            self._ram_bytes -= n_bytes
+            surplus -= n_bytes
+            if surplus <= 0:
                 return
 
     def _run(self) -> None:

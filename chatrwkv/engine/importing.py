@@ -43,7 +43,7 @@ def without_collector() -> Iterator[None]:
 class _MetaKernelsFirst(MetaPathFinder):
     """Imports what was left out, once, as soon as something wants to trace or to compile."""
 
-    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+    def find_spec(self, fullname: str, *_where: object) -> None:
         """Find nothing, but come before those who would."""
         if fullname in _TRACING:
             sys.meta_path.remove(self)

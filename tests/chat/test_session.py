@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import pytest
 
 from chatrwkv.chat.replies import Mark
 from chatrwkv.chat.tree import NodeStatus, Role
-from chatrwkv.engine import SamplingParams
+from chatrwkv.engine import SamplingParams, State
 from chatrwkv.errors import GenerationError
 from tests.chat.conftest import ended, said, what
 from tests.fakes import FakeModel, Gate, ScriptedModel, wait_until
@@ -36,6 +37,28 @@ def test_a_message_and_its_reply_become_two_nodes(desk: Desk):
     assert (answer.meta.model, answer.meta.seed, answer.meta.template) == ("fake", 7, "g1-chat")
     assert answer.meta.stats is not None
     assert answer.meta.stats.reply_tokens == answer.meta.n_drawn == 12
+
+
+def test_a_reply_that_is_over_lets_go_of_its_state_without_the_garbage_collector(desk: Desk):
+    """Each state of a 1.5B model weighs 13 MB: a few hundred waited for a collection, beside the budget."""
+    chat = desk.workspace.new_chat()
+    said(chat, "one")
+    chat.vault.set_budget(0)
+    chat.vault.flush()
+    gc.collect()
+    gc.disable()
+    try:
+        before = _n_states()
+        for _ in range(5):
+            ended(chat.retry()[0])
+        chat.vault.flush()
+        assert _n_states() <= before + 1, "the newest is held by the vault"
+    finally:
+        gc.enable()
+
+
+def _n_states() -> int:
+    return sum(type(found) is State for found in gc.get_objects())
 
 
 def test_what_is_fed_is_the_template_byte_for_byte(desk: Desk):
