@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from training.text import (
     generate_arithmetic,
     generate_facts,
+    generate_followups,
     generate_memory,
     generate_stories,
     generate_topics,
@@ -23,7 +24,8 @@ SHARES = (
     (generate_arithmetic.dialogues, 0.25),
     (generate_facts.dialogues, 0.25),
     (generate_memory.dialogues, 0.24),
-    (generate_stories.dialogues, 0.12),
+    (generate_followups.dialogues, 0.12),
+    (generate_stories.dialogues, 0.10),
     (generate_topics.dialogues, 0.08),
     (generate_visits.dialogues, 0.06),
 )

@@ -18,19 +18,52 @@ FRAMES = (
     "What is {}? / What's {}? / How much is {}? / Can you tell me what {} is? / Calculate {}. / {} / {} = / {}? / "
     "Tell me {}. / What does {} make? / What do you get for {}? / Please work out {}. / Do you know what {} is? / "
     "Quick, what is {}? / Compute {}. / I need {}. / So what is {}? / And what is {}? / What is the result of {}? / "
-    "Hey, what is {}? / Could you tell me {}? / {} is what? / {} makes? / Solve {}. / Give me {}. / Tell me what {} is."
+    "Hey, what is {}? / Could you tell me {}? / {} is what? / {} makes? / Solve {}. / Give me {}. / Tell me what {} is. / "
+    "I have to know {}. / {} please / If I do {}, what comes out? / What comes out of {}? / "
+    "{} gives what? / {} equals what? / {} equals? / Can you do {}? / Can you work out {} for me? / "
+    "Work out {} for me. / Help me with {}. / My homework says {}. / What would {} be? / "
+    "The answer to {}? / {}, what is that? / {}: how much is it? / How much would {} be? / "
+    "Let's see if you know {}. / Try {}. / And {}? / The result of {}, please. / {} is how much? / "
+    "Find {}. / What do I get if I calculate {}? / Quick maths: {} / Do the sum {}. / "
+    "Say, how much is {}? / A sum for you: {} / Next sum: {} / Now {} / How much does {} make? / "
+    "I wonder what {} is. / Any idea what {} is? / I bet you cannot do {}. / "
+    "Would you calculate {} for me? / What number is {}? / {} comes to what? / "
+    "I keep getting {} wrong. What is it?"
 )
 PLUS = "{a} plus {b} / {a} + {b} / {a}+{b} / {a} plus {b} / {a} and {b}"
 MINUS = "{a} minus {b} / {a} - {b} / {a}-{b} / {a} minus {b} / {a} take away {b} / {a} less {b}"
 WHOLE_PLUS = (
     "Add {a} and {b}. / What is the sum of {a} and {b}? / If I add {b} to {a}, what do I get? / How much do {a} and {b} make? / "
-    "Add {b} to {a}, please. / What do {a} and {b} make together? / I add {a} and {b}. What is it?"
+    "Add {b} to {a}, please. / What do {a} and {b} make together? / I add {a} and {b}. What is it? / "
+    "What do I have when I put {a} and {b} together? / Put {a} and {b} together. / {a} added to {b} is? / "
+    "Start with {a}, add {b}. / Take {a} and add {b}. / How much is {a} if I add {b} to it? / "
+    "{b} more than {a} is what? / What number is {b} more than {a}? / Sum up {a} and {b}. / "
+    "The sum of {a} and {b}, please. / I had {a} and got {b} more. How many is that? / "
+    "{a} with {b} added, what is that? / Count {a} and {b} together. / "
+    "If you have {a} and I bring {b}, how many is that? / What happens when you add {b} to {a}? / "
+    "What total do {a} and {b} give? / {a} and another {b}, how many is that? / "
+    "What do you get when you add {a} and {b}?"
 )
 WHOLE_MINUS = (
     "Take {b} from {a}. / Subtract {b} from {a}. / What is left of {a} when I take away {b}? / How much is {a} without {b}? / "
-    "If I take {b} from {a}, what is left? / What is the difference between {a} and {b}?"
+    "If I take {b} from {a}, what is left? / What is the difference between {a} and {b}? / "
+    "What is {a} reduced by {b}? / Start with {a}, take away {b}. / {b} less than {a} is what? / "
+    "What number is {b} less than {a}? / How much is left when {b} is taken from {a}? / "
+    "From {a} take {b}. / I had {a} and lost {b}. What do I have? / {a} without {b}? / "
+    "Remove {b} from {a}. / How much more is {a} than {b}? / {a}, but {b} less, how many is that? / "
+    "What stays of {a} when {b} go away? / What do you get when you take {b} from {a}? / "
+    "The difference of {a} and {b}, please. / I have {a} and spend {b}. What is left?"
 )
-WHOLE_TIMES = "Multiply {a} by {b}. / What is {a} multiplied by {b}? / How much is {b}, {a} times? / Multiply {a} and {b}, please."
+WHOLE_TIMES = (
+    "Multiply {a} by {b}. / What is {a} multiplied by {b}? / How much is {b}, {a} times? / Multiply {a} and {b}, please. / "
+    "{a} groups of {b}, how many is that? / What is {a} lots of {b}? / Take {b}, {a} times. / The product of {a} and {b}? / "
+    "{a} rows of {b}, how many? / What is the product of {a} and {b}? / If I have {a} bags with {b} each, how many is that? / "
+    "{a} boxes with {b} in each box, how many? / What do I get for {a} times the number {b}?"
+)
+SHARED = (
+    "Divide {a} by {b}. / How often does {b} go into {a}? / Share {a} among {b}. / How many times does {b} fit into {a}? / "
+    "Split {a} into {b} parts. / {a} shared by {b}? / What is {a} over {b}? / If {b} people share {a}, what does each get?"
+)
 TIMES = "{a} times {b} / {a} * {b} / {a}*{b} / {a} times {b} / {a} x {b} / {a} multiplied by {b}"
 
 THINGS = words(
@@ -61,9 +94,7 @@ def multiply(rng: Random) -> Dialogue:
 def divide(rng: Random) -> Dialogue:
     """A division without a rest."""
     b, result = rng.randint(1, 10), rng.randint(1, 10)
-    return _asked(
-        rng, ("{a} divided by {b} / {a}/{b}", "Divide {a} by {b}."), (b * result, b), "divided by", result
-    )
+    return _asked(rng, ("{a} divided by {b} / {a}/{b}", SHARED), (b * result, b), "divided by", result)
 
 
 def story_sum(rng: Random) -> Dialogue:
@@ -78,7 +109,10 @@ def story_sum(rng: Random) -> Dialogue:
         "There are {a} {t} on the table. I add {b}. How many are there now? / "
         "If I have {a} {t} and you give me {b}, how many do I have? / "
         "I put {a} {t} in a box, then {b} more. How many {t} are in the box? / "
-        "{n} has {a} {t} and I have {b}. How many {t} do we have together?",
+        "{n} has {a} {t} and I have {b}. How many {t} do we have together? / "
+        "Yesterday I had {a} {t}, today I got {b}. How many {t} are mine now? / How many {t} are {a} {t} and {b} {t}? / "
+        "{n} brings {a} {t}, I bring {b}. What do we have? / {a} {t} here and {b} {t} there, how many in all? / "
+        "We need {a} {t} for {n} and {b} for me. How many {t} is that? / I see {a} {t}, then {b} more come. How many {t} do I see?",
     ).format(a=a, b=b, t=things, n=name)
     return said(question, f"{a} plus {b} is {a + b}, so the answer is {a + b} {things}.")
 
@@ -96,7 +130,10 @@ def story_difference(rng: Random) -> Dialogue:
         "There are {a} {t} in a bag. I take out {b}. What is left? / "
         "If I have {a} {t} and use {b} of them, how many are left? / "
         "There were {a} {t} in the box and {b} are gone. How many are still there? / "
-        "I had {a} {t}, but {n} took {b}. How many do I have now?",
+        "I had {a} {t}, but {n} took {b}. How many do I have now? / "
+        "Of my {a} {t}, {b} are lost. What do I still have? / {n} took {b} of the {a} {t}. How many stay? / "
+        "I start with {a} {t} and sell {b}. How many do I still have? / There are {a} {t}, and we eat {b}. What remains? / "
+        "{a} {t}, and {b} of them break. How many are whole?",
     ).format(a=a, b=b, t=things, n=name)
     return said(question, f"{a} minus {b} is {a - b}, so {a - b} {'is' if a - b == 1 else 'are'} left.")
 
@@ -117,22 +154,36 @@ def go_on(rng: Random) -> Dialogue:
         if kind == "more":
             ask = pick(
                 rng,
-                "And {c} more? / Plus {c}? / Now add {c}. / And plus {c}? / Add {c} to that. / And {c} more, please?",
+                "And {c} more? / Plus {c}? / Now add {c}. / And plus {c}? / Add {c} to that. / And {c} more, please? / "
+                "And if I add {c}? / {c} more? / What if you add {c}? / And {c} on top? / Put {c} on top. / And then plus {c}? / "
+                "With {c} more? / {c} on top of that? / I get {c} more. How many now? / Make it {c} more. / What if I get {c} more? / "
+                "And what is that plus {c}? / How much is it with {c} more? / And now {c} more?",
             )
             if c == 1:
-                ask = pick(rng, "And one more? / One more? / Plus one? / And 1 more? / Add one.")
+                ask = pick(
+                    rng,
+                    "And one more? / One more? / Plus one? / And 1 more? / Add one. / And another one? / "
+                    "One on top? / Now one more. / With one more? / And if I add one? / Add another one. / And then one more? / "
+                    "Another one? / What if I add one more? / Make it one more. / And plus one?",
+                )
             texts += [ask.format(c=c), f"{total} plus {c} is {total + c}."]
             total += c
         elif kind == "less":
             ask = pick(
                 rng,
-                "Minus {c}? / And minus {c}? / Now take away {c}. / And {c} less? / Take {c} away from that.",
+                "Minus {c}? / And minus {c}? / Now take away {c}. / And {c} less? / Take {c} away from that. / "
+                "And if I take away {c}? / {c} less? / What if you take {c} away? / I lose {c}. How many now? / Without {c}? / "
+                "Remove {c} from it. / And after taking away {c}? / Subtract {c} from that. / And what is that minus {c}? / "
+                "How much is it with {c} less? / What if I give {c} away?",
             )
             texts += [ask.format(c=c), f"{total} minus {c} is {total - c}."]
             total -= c
         else:
             ask = pick(
-                rng, "Times two? / And twice that? / Double it. / And the double? / Now double that, please."
+                rng,
+                "Times two? / And twice that? / Double it. / And the double? / Now double that, please. / "
+                "Twice as much? / And two times that? / What is twice that? / And doubled? / Now times two. / And if I double it? / "
+                "What is that times two?",
             )
             texts += [ask, f"2 times {total} is {2 * total}."]
             total *= 2
@@ -219,7 +270,10 @@ def in_words(rng: Random) -> Dialogue:
     plus = rng.random() < 0.5 or a < b
     result = a + b if plus else a - b
     text = f"{number_word(a)} {'plus' if plus else 'minus'} {number_word(b)}"
-    ask = pick(rng, "What is {}? / How much is {}? / {} / What's {}? / Tell me {}.").format(text)
+    ask = pick(
+        rng,
+        "What is {}? / How much is {}? / {} / What's {}? / Tell me {}. / {} is what? / {} makes? / What does {} make? / Do you know {}?",
+    ).format(text)
     return said(sentence(ask), f"{sentence(text)} is {number_word(result)}.")
 
 

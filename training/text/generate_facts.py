@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from training.text import facts
+from training.text import facts, questions
 from training.text.wording import article, pick, said, sentence, stream, words
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ POLITE = (
     "{} / {} / {} / {} / {} / {} / {} / {} / Tell me, {} / Hey, {} / So, {} / Quick question: {} / I have a question: {} / "
     "Sorry, {} / Ok, {} / Please, {} / I forgot: {} / My child asks: {} / At school they asked me: {} / Help me: {} / Once more: {}"
 )
-NEXT = "And {}? / And {}? / What about {}? / And for {}? / {}? / And what about {}? / How about {}? / Now {}. / Ok, and {}?"
+NEXT = questions.NEXT
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,123 +60,99 @@ class Kind:
 
 CAPITALS = Kind(
     facts.CAPITALS,
-    "what is the capital of {k}? / what is the capital of {k}? / what's the capital of {k}? / capital of {k}? / "
-    "which city is the capital of {k}? / what is {k}'s capital? / do you know the capital of {k}? / "
-    "name the capital of {k}. / tell me the capital of {k}. / the capital of {k}? / what is the capital city of {k}? / "
-    "{k}: what is the capital? / I am in {k}. What is the capital? / I have a question about {k}. What is the capital? / what city is the capital of {k}? / I need the capital of {k}.",
+    questions.CAPITALS,
     "The capital of {k} is {v}.",
 )
 CONTINENTS = Kind(
     facts.CONTINENTS,
-    "where is {k}? / in which continent is {k}? / which continent is {k} in? / where on Earth is {k}? / "
-    "on what continent is {k}? / do you know where {k} is?",
+    questions.CONTINENTS,
     "{k} is in {v}.",
 )
 LANGUAGES = Kind(
     facts.LANGUAGES,
-    "what language do people speak in {k}? / which language is spoken in {k}? / what do they speak in {k}? / "
-    "what is the language of {k}? / which language do they speak in {k}?",
+    questions.LANGUAGES,
     "People in {k} speak {v}.",
 )
 OPPOSITES = Kind(
     facts.OPPOSITES,
-    "what is the opposite of {k}? / what is the opposite of {k}? / what's the opposite of {k}? / opposite of {k}? / "
-    "what is the contrary of {k}? / tell me the opposite of {k}. / name the opposite of {k}. / the opposite of {k}? / "
-    "do you know the opposite of {k}? / which word is the opposite of {k}? / {k} and its opposite? / "
-    "give me the opposite of {k}. / {k} has which opposite?",
+    questions.OPPOSITES,
     "The opposite of {k} is {v}.",
 )
 SYNONYMS = Kind(
     facts.SYNONYMS,
-    "what is another word for {k}? / what is a synonym for {k}? / another word for {k}? / give me a synonym for {k}. / "
-    "what means the same as {k}? / which word means {k}? / how else can I say {k}? / a synonym for {k}, please.",
+    questions.SYNONYMS,
     "Another word for {k} is {v}.",
 )
 PLURALS = Kind(
     facts.PLURALS,
-    "what is the plural of {k}? / what's the plural of {k}? / plural of {k}? / tell me the plural of {k}. / "
-    "how do you write more than one {k}? / one {k}, two what? / what do you call more than one {k}? / "
-    "do you know the plural of {k}?",
+    questions.PLURALS,
     "The plural of {k} is {v}.",
 )
 PASTS = Kind(
     facts.PASTS,
-    "what is the past of {k}? / what is the past tense of {k}? / past tense of {k}? / what is the past form of {k}? / "
-    "tell me the past tense of {k}. / how do you say {k} in the past?",
+    questions.PASTS,
     "The past tense of {k} is {v}.",
 )
 SOUNDS = Kind(
     facts.SOUNDS,
-    "what does {k} say? / what sound does {k} make? / what noise does {k} make? / which sound does {k} make? / "
-    "how does {k} sound? / what sound do you hear from {k}? / make the sound of {k}. / tell me what {k} says. / "
-    "what is the sound of {k}?",
+    questions.SOUNDS,
     "{k} says {v}.",
     with_article=True,
 )
 HOMES = Kind(
     facts.HOMES,
-    "where does {k} live? / what is the home of {k} called? / where does {k} sleep? / what is the home of {k}? / "
-    "in what does {k} live? / where is {k} at home?",
+    questions.HOMES,
     "{k} lives in a {v}.",
     with_article=True,
 )
 YOUNG = Kind(
     facts.YOUNG,
-    "what is a young {n} called? / what do you call a baby {n}? / what is a baby {n} called? / "
-    "what is the name for a young {n}? / how do you call a little {n}? / what is the child of {k} called?",
+    questions.YOUNG,
     "A young {n} is called a {v}.",
     with_article=True,
 )
 COLOURS = Kind(
     facts.COLOURS,
-    "what colour is {k}? / what color is {k}? / which colour is {k}? / what is the colour of {k}? / "
-    "which colour does {k} have? / tell me the colour of {k}. / what colour has {k}? / do you know the colour of {k}?",
+    questions.COLOURS,
     "{k} is {v}.",
 )
 LEGS = Kind(
     facts.LEGS,
-    "how many legs does {k} have? / how many legs has {k}? / how many legs does {k} have? / "
-    "do you know how many legs {k} has? / tell me how many legs {k} has. / how many legs are there on {k}? / "
-    "{k} has how many legs? / count the legs of {k}.",
+    questions.LEGS,
     "{k} has {v} legs.",
     with_article=True,
 )
 FOODS = Kind(
     facts.FOODS,
-    "what does {k} eat? / what do you feed {k}? / what is the food of {k}? / tell me what {k} eats. / "
-    "do you know what {k} eats? / what does {k} like to eat?",
+    questions.FOODS,
     "{k} eats {v}.",
     with_article=True,
 )
 PLACES = Kind(
     facts.PLACES,
-    "where do I find {k}? / where can I find {k}? / where are {k}? / where do you find {k}?",
+    questions.PLACES,
     "You find {k} in {v}.",
     follow=False,
 )
 USES = Kind(
     facts.USES,
-    "what do you do with {k}? / what is the use of {k}? / what can I do with {k}? / what do people do with {k}? / "
-    "what do I need {k} for? / why do people have {k}?",
+    questions.USES,
     "With {k} you can {v}.",
 )
 JOBS = Kind(
     facts.JOBS,
-    "what does {k} do? / what is the job of {k}? / what is {k}? / what does {k} do all day? / tell me what {k} does. / "
-    "what is the work of {k}?",
+    questions.JOBS,
     "{k} {v}.",
     with_article=True,
 )
 RHYMES = Kind(
     facts.RHYMES,
-    "what rhymes with {k}? / which word rhymes with {k}? / give me a rhyme for {k}. / tell me a word that rhymes with {k}. / "
-    "a rhyme for {k}, please. / find a rhyme for {k}. / do you know a rhyme for {k}?",
+    questions.RHYMES,
     "{k} rhymes with {v}.",
 )
 UNITS = Kind(
     facts.UNITS,
-    "how many {k}? / how many {k}? / do you know how many {k}? / tell me how many {k}. / can you tell me how many {k}? / "
-    "please tell me how many {k}.",
+    questions.UNITS,
     "{v}.",
     follow=False,
 )
@@ -192,7 +168,8 @@ def translation(rng: Random) -> Dialogue:
         "how do I say {w} in {t}? / say {w} in {t}. / what is the {t} word for {w}? / {w} in {t}? / "
         "what does {w} mean in {t}? / can you say {w} in {t}? / please translate {w} into {t}. / "
         "{t} for {w}? / how does one say {w} in {t}? / can you translate {w} into {t}? / "
-        "I want to say {w} in {t}. / turn {w} into {t}. / give me the {t} word for {w}.",
+        "I want to say {w} in {t}. / turn {w} into {t}. / give me the {t} word for {w}. / "
+        + questions.TRANSLATE,
     ).format(w=quoted, t=tongue)
     texts = [sentence(ask), _abroad(word, tongue)]
     for _ in range(rng.choice((0, 0, 1, 1, 2))):
@@ -200,7 +177,8 @@ def translation(rng: Random) -> Dialogue:
             tongue = rng.choice([t for t in facts.TONGUES if t != tongue])
             ask = pick(
                 rng,
-                "And in {}? / In {}? / And what is it in {}? / What about {}? / And {}? / Now in {}, please.",
+                "And in {}? / In {}? / And what is it in {}? / What about {}? / And {}? / Now in {}, please. / "
+                "The same in {}? / And how do they say it in {}? / What would it be in {}? / {}, too? / And for {}?",
             )
             texts += [ask.format(tongue), _abroad(word, tongue)]
         else:
@@ -332,7 +310,7 @@ def _order(rng: Random, items: list[str] | tuple[str, ...], unit: str) -> Dialog
         rng,
         "what {u} comes {w} {h}? / which {u} comes {w} {h}? / what comes {w} {h}? / what {u} is {w} {h}? / "
         "what is the {u} {w} {h}? / which {u} is {w} {h}? / {w} {h} comes which {u}? / "
-        "tell me the {u} {w} {h}. / do you know which {u} comes {w} {h}?",
+        "tell me the {u} {w} {h}. / do you know which {u} comes {w} {h}? / " + questions.ORDER,
     )
     if step == 1 and rng.random() < 0.3:
         ask = pick(
@@ -348,7 +326,10 @@ def _order(rng: Random, items: list[str] | tuple[str, ...], unit: str) -> Dialog
     for _ in range(rng.choice((0, 0, 1, 2))):
         place += step
         here, there = items[place % len(items)], items[(place + step) % len(items)]
-        more = f"And {word} that? / And then? / And the next? / {sentence(word)} that? / And {word} {here}?"
+        more = (
+            f"And {word} that? / And then? / And the next? / {sentence(word)} that? / And {word} {here}? / "
+            f"What comes {word} that? / And what is {word} that? / Which one is {word} that? / And which {unit} {word} that?"
+        )
         texts += [pick(rng, more), f"{sentence(word)} {here} comes {there}."]
     return said(*texts)
 
