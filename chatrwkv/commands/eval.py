@@ -71,8 +71,9 @@ def _check_served(loaded: LoadedModel) -> None:
     from chatrwkv.engine import kernels
 
     if loaded.dtype in ("int8", "int4") and not getattr(loaded.model, "is_native", True):
+        why_not = kernels.status().why_not or "It is being built."
         raise BadValue(
-            f"{loaded.dtype} of RWKV-7 on the CPU needs the native library: {kernels.status().why_not}",
+            f"{loaded.dtype} of RWKV-{loaded.info.generation} on the CPU needs the native library: {why_not}",
             hint="`chatrwkv doctor` tells more; bf16 and fp32 work without it.",
         )
 

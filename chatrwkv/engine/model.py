@@ -202,7 +202,7 @@ def _run_as(
     native = kernels.library() if spec.has_native_path else None
     is_exact = native is not None and spec.dtype == "bf16"
     plan = make_plan(device, dtype, spec, is_exact_in_bf16=is_exact)
-    is_native = native is not None and _suits_native(plan)
+    is_native = native is not None and _suits_native(plan, spec)
     check_memory(source.name, checkpoint, plan if is_native else _served(plan, spec), is_native=is_native)
     if native is not None and is_native:
         model = _load_native(source, plan.dtype, native, progress, cancelled)
@@ -267,14 +267,19 @@ def _info(
     )
 
 
-def _suits_native(plan: Plan) -> bool:
+def _suits_native(plan: Plan, spec: ModelSpec) -> bool:
     """Whether the native path can run it: one precision, of those it packs, on the CPU."""
-    return plan.is_uniform and plan.devices == ("cpu",) and plan.dtype != "fp16"
+    is_alike = plan.is_uniform and plan.devices == ("cpu",)
+    return spec.has_native_path and is_alike and plan.dtype != "fp16"
 
 
 def _served(plan: Plan, spec: ModelSpec) -> Plan:
-    """What torch loads: the native path may be ready later, and packs int8 and int4 from bf16."""
-    is_waiting = spec.has_native_path and _suits_native(plan) and plan.slots[0].quant
+    """What torch loads: int8 and int4 in bf16 if native code may be ready later, which packs them from it.
+
+    RWKV-7 always, whose torch path is not for coarse weights; the others while the library is being built.
+    """
+    may_come = spec.generation is Generation.V7 or kernels.status().is_building
+    is_waiting = _suits_native(plan, spec) and plan.slots[0].quant and may_come
     return plan.with_dtype("bf16") if is_waiting else plan
 
 
@@ -288,13 +293,14 @@ def _load_torch(
 ) -> Model:
     """The family's own model, on one device or split over several."""
     family = _family(spec.generation)
-    tensors = read_tensors(checkpoint, _served(plan, spec), progress, cancelled)
+    served = _served(plan, spec)
+    tensors = read_tensors(checkpoint, served, progress, cancelled)
     model = family(spec, tensors, options) if family.TAKES_OPTIONS else family(spec, tensors)
     if family.RESCALES and any(slot.dtype == "fp16" for slot in plan.slots):
         model.rescale(rescale_every())
     if plan.is_split:
         return Split(model, plan)
-    if spec.has_native_path and _suits_native(plan):
+    if _suits_native(plan, spec) and not served.slots[0].quant:
         switching: Model = import_module("chatrwkv.engine.models.native").Switching(model, plan.dtype)
         return switching
     return cast("Model", Graphed(model) if can_be_graphed(model) else model)

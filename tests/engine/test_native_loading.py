@@ -22,7 +22,7 @@ from chatrwkv.engine.models.rwkv7 import RWKV7, Weights7
 from chatrwkv.engine.native.abi import Format
 from chatrwkv.errors import KernelBuildFailed, KernelMismatch
 from tests.checkpoints import Size, rwkv7
-from tests.engine.native_library import LEVELS, library_at, native_and_meant
+from tests.engine.native_library import LEVELS, join_all, library_at, native_and_meant, opened, saved, unasked
 from tests.fakes import wait_until
 
 if TYPE_CHECKING:
@@ -41,37 +41,18 @@ def library(request):
 
 @pytest.fixture
 def native(monkeypatch):
-    """The module as a new process has it."""
-    state = kernels._Native()
-    monkeypatch.delenv("CHATRWKV_NATIVE", raising=False)
-    monkeypatch.setattr(kernels, "_native", state)
-    return state
+    return unasked(monkeypatch)
 
 
 @pytest.fixture
 def ready(native, library, tmp_path, monkeypatch):
-    """A library that is open already, and a cache that takes models of any size."""
-    native.folder, native.library = tmp_path / "cache", library
-    native.packed = tmp_path / "cache" / "packed"
-    native.decided.set()
-    monkeypatch.setattr("chatrwkv.engine.models.native._WORTH_CACHING", 0)
+    opened(native, library, tmp_path / "cache", monkeypatch)
     return native
 
 
 @pytest.fixture
 def model_file(tmp_path):
-    folder = tmp_path / "model"
-    folder.mkdir()
-    save_file({n: t.contiguous() for n, t in rwkv7(SIZE).items()}, folder / "model.safetensors")
-    lines = [f"{i + 1} {bytes([i])!r} 1\n" for i in range(256)]
-    (folder / "vocab.txt").write_text("".join(lines))
-    return folder
-
-
-def join_all(name: str) -> None:
-    for thread in threading.enumerate():
-        if thread.name == name:
-            thread.join(60)
+    return saved(tmp_path / "model", rwkv7(SIZE))
 
 
 def test_a_model_is_native_when_the_library_is_ready(ready, model_file):

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from chatrwkv.engine import quant
-from chatrwkv.engine.models.rwkv7 import RWKV7, Att7, Ffn7, Layer7, Lora, Weights7, blank
+from chatrwkv.engine.models import rwkv6, rwkv7
+from chatrwkv.engine.models.rwkv6 import Att6, Ffn6, Layer6
+from chatrwkv.engine.models.rwkv7 import Att7, Ffn7, Layer7, Lora
 from chatrwkv.engine.native.abi import Format
 from chatrwkv.engine.quant import Source
 from chatrwkv.engine.spec import Generation
@@ -195,6 +197,68 @@ def _layer7(of: Layer) -> Layer7:
     return Layer7(of.norm("ln1"), att, of.norm("ln2"), ffn)
 
 
+# ---- RWKV-6 --------------------------------------------------------------------------------------------------
+
+_ORDER_6 = "wkvrg"  # of the mixes in a file; the native code has the order of the matrices that read them
+_NATIVE_6 = "rkvgw"
+
+
+def _vectors6(layer: Layer6) -> dict[str, Tensor | None]:
+    att, ffn = layer.att, layer.ffn
+    return {
+        **_norms(layer),
+        "mixes": _stacked(*(att.maa[_ORDER_6.index(j)] for j in _NATIVE_6), att.maa_x),
+        "ffn_mixes": _stacked(ffn.maa_k, ffn.maa_r),
+        "ln_x_weight": att.ln_x.weight,
+        "ln_x_bias": att.ln_x.bias,
+        "decay": att.time_decay,
+        "bonus": att.time_faaaa,
+        "k_clamp": torch.ones(1) if att.clamps_k else None,
+    }
+
+
+def _matrices6(layer: Layer6) -> Iterator[tuple[str, Tensor, bool]]:
+    att = layer.att
+    down = dict(zip(_ORDER_6, att.maa_w1.chunk(5, 1), strict=True))
+    up = dict(zip(_ORDER_6, att.maa_w2, strict=True))
+    yield from ((f"x{j}1", down[j].T, False) for j in _NATIVE_6)
+    yield from ((f"x{j}2", up[j].T, False) for j in _NATIVE_6)
+    yield from ((name, getattr(att, name), True) for name in ("receptance", "key", "value", "gate"))
+    yield "w1", att.decay_w1.T, False
+    yield "w2", att.decay_w2.T, False
+    yield from _last_matrices(layer)
+
+
+def _last_matrices(layer: Layer6) -> Iterator[tuple[str, Tensor, bool]]:
+    yield "output", layer.att.output, True
+    yield "ffn_key", layer.ffn.key, True
+    yield "ffn_receptance", layer.ffn.receptance, True
+    yield "ffn_value", layer.ffn.value, True
+
+
+def _layer6(of: Layer) -> Layer6:
+    *mixes, maa_x = of("mixes")
+    att = Att6(
+        **{name: of(name) for name in ("receptance", "key", "value", "gate", "output")},
+        maa_x=maa_x,
+        maa=torch.stack([mixes[_NATIVE_6.index(j)] for j in _ORDER_6]),
+        maa_w1=torch.cat([of(f"x{j}1").T for j in _ORDER_6], 1),
+        maa_w2=torch.stack([of(f"x{j}2").T for j in _ORDER_6]),
+        time_decay=of("decay"),
+        decay_w1=of("w1").T,
+        decay_w2=of("w2").T,
+        time_faaaa=of("bonus").view(of.spec.n_head, -1),
+        ln_x=of.norm("ln_x"),
+        clamps_k=of.has("k_clamp"),
+    )
+    return Layer6(of.norm("ln1"), att, of.norm("ln2"), Ffn6(*_ffn(of)))
+
+
+def _ffn(of: Layer) -> tuple[Tensor, ...]:
+    return *of("ffn_mixes"), of("ffn_key"), of("ffn_receptance"), of("ffn_value")
+
+
 LAYOUTS: dict[Generation, Layout] = {
-    Generation.V7: Layout(RWKV7, blank, Weights7, _vectors7, _matrices7, _layer7),
+    Generation.V6: Layout(rwkv6.RWKV6, rwkv6.blank, rwkv6.Weights6, _vectors6, _matrices6, _layer6),
+    Generation.V7: Layout(rwkv7.RWKV7, rwkv7.blank, rwkv7.Weights7, _vectors7, _matrices7, _layer7),
 }

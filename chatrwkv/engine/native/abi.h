@@ -40,18 +40,24 @@ typedef struct {
 // One layer of any generation. What it has not is NULL, or a matrix without data.
 typedef struct {
     const float *ln1_weight, *ln1_bias, *ln2_weight, *ln2_bias;
-    const float* mixes;                     // (6, C) in the order r k v w a g
-    const float *w0, *a0, *v0, *k_k, *k_a, *r_k;  // v0 is not read in layer 0
-    const float *ln_x_weight, *ln_x_bias;
-    const float* ffn_mixes;  // (1, C): k
+    const float* mixes;      // (n, C): 4, 5.0 r k v   5.1, 5.2 r k v g   6 r k v g w x   7 r k v w a g
+    const float* ffn_mixes;  // (n, C): 7 k, before k r
+    const float *ln_x_weight, *ln_x_bias;         // from 5 on
+    const float *decay, *bonus;                   // 4 to 6: raw time_decay and u, (C) each
+    const float* k_clamp;                         // 6: not NULL if keys shrink where the decay is strong
+    const float *w0, *a0, *v0, *k_k, *k_a, *r_k;  // 7; v0 is not read in layer 0
     rwkv_matrix receptance, key, value, output;
-    rwkv_matrix w1, w2, a1, a2, v1, v2, g1, g2;  // [out, in] as all matrices: w1 (D, C), w2 (C, D)
+    rwkv_matrix gate;            // 5.1, 5.2, 6
+    rwkv_matrix w1, w2;          // 6, 7; [out, in] as all matrices: w1 (D, C), w2 (C, D)
+    rwkv_matrix a1, a2, v1, v2, g1, g2;            // 7
+    rwkv_matrix xr1, xk1, xv1, xg1, xw1, xr2, xk2, xv2, xg2, xw2;  // 6: what chooses the mixes
     rwkv_matrix ffn_key, ffn_value;
+    rwkv_matrix ffn_receptance;  // 4 to 6
 } rwkv_layer;
 
 typedef struct {
     int32_t struct_bytes, layer_bytes;  // sizeof as the caller sees it: a wrong mirror is refused
-    int32_t generation;                 // 7
+    int32_t generation;                 // 4 to 7; 5 is 5.0 without gate, 5.1 and 5.2
     int32_t n_layer, n_embd, n_head, head_size, n_ffn, n_vocab;
     int32_t emb_format;  // FP32 or BF16, plain rows
     const void* emb;     // (V, C)
@@ -64,7 +70,8 @@ typedef struct {
 // The state of B conversations: element (l, b) of a tensor starts at base + l * layer_stride + b * row_stride.
 typedef struct {
     float *att_shift, *ffn_shift;  // (L, B, C)
-    float* wkv;                    // (L, B, H, N, N)
+    float *aa, *bb, *pp;           // (L, B, C): 4
+    float* wkv;                    // (L, B, H, N, N): from 5 on
     int64_t vector_layer_stride, vector_row_stride;  // of all that are (L, B, C)
     int64_t wkv_layer_stride, wkv_row_stride;
 } rwkv_state;

@@ -38,12 +38,13 @@ class Matrix(Structure):
 
 
 LAYER_VECTORS = (
-    *("ln1_weight", "ln1_bias", "ln2_weight", "ln2_bias", "mixes", "w0", "a0", "v0", "k_k", "k_a", "r_k"),
-    *("ln_x_weight", "ln_x_bias", "ffn_mixes"),
+    *("ln1_weight", "ln1_bias", "ln2_weight", "ln2_bias", "mixes", "ffn_mixes", "ln_x_weight", "ln_x_bias"),
+    *("decay", "bonus", "k_clamp", "w0", "a0", "v0", "k_k", "k_a", "r_k"),
 )
 LAYER_MATRICES = (
-    *("receptance", "key", "value", "output", "w1", "w2", "a1", "a2", "v1", "v2", "g1", "g2"),
-    *("ffn_key", "ffn_value"),
+    *("receptance", "key", "value", "output", "gate", "w1", "w2", "a1", "a2", "v1", "v2", "g1", "g2"),
+    *("xr1", "xk1", "xv1", "xg1", "xw1", "xr2", "xk2", "xv2", "xg2", "xw2"),
+    *("ffn_key", "ffn_value", "ffn_receptance"),
 )
 
 
@@ -77,7 +78,7 @@ class Model(Structure):
     )
 
 
-STATE_TENSORS = ("att_shift", "ffn_shift", "wkv")
+STATE_TENSORS = ("att_shift", "ffn_shift", "aa", "bb", "pp", "wkv")
 
 
 class State(Structure):

@@ -32,20 +32,40 @@ bool is_good7(const rwkv_layer& w, int C, bool is_first) {
            is_quantised(w.value.format) == is_quantised(w.receptance.format);
 }
 
-bool is_good(const rwkv_model& m) {
-    const int C = m.n_embd, F = m.n_ffn;
-    if (m.struct_bytes != sizeof(rwkv_model) || m.layer_bytes != sizeof(rwkv_layer) || m.generation != 7) return false;
-    if (m.n_layer < 1 || C < 1 || F < 1 || m.n_vocab < 1 || m.head_size < 1 || m.head_size > kMaxHead) return false;
-    if (m.n_head * m.head_size != C || (m.emb_format != RWKV_FP32 && m.emb_format != RWKV_BF16)) return false;
-    if (!m.emb || !m.layers || !is_good(m.head, m.n_vocab, C)) return false;
-    for (int l = 0; l < m.n_layer; l++) {
-        const rwkv_layer& w = m.layers[l];
-        for (const rwkv_matrix* x : {&w.receptance, &w.key, &w.value, &w.output})
-            if (!is_good(*x, C, C)) return false;
-        if (!is_good(w.ffn_key, F, C) || !is_good(w.ffn_value, C, F)) return false;
-        if (!is_good7(w, C, l == 0)) return false;
-    }
+bool is_good6(const rwkv_layer& w, int C) {
+    if (!w.ln_x_weight || !w.ln_x_bias || !is_good(w.gate, C, C) || !is_good_lora(w.w1, w.w2, C)) return false;
+    const rwkv_matrix* down[] = {&w.xr1, &w.xk1, &w.xv1, &w.xg1, &w.xw1};
+    const rwkv_matrix* up[] = {&w.xr2, &w.xk2, &w.xv2, &w.xg2, &w.xw2};
+    for (int i = 0; i < 5; i++)
+        if (!is_good_lora(*down[i], *up[i], C) || down[i]->format != down[0]->format) return false;
     return true;
+}
+
+bool is_good(const rwkv_layer& w, const rwkv_model& m, bool is_first) {
+    const int C = m.n_embd, F = m.n_ffn;
+    for (const rwkv_matrix* x : {&w.receptance, &w.key, &w.value, &w.output})
+        if (!is_good(*x, C, C)) return false;
+    if (!is_good(w.ffn_key, F, C) || !is_good(w.ffn_value, C, F) || !w.mixes || !w.ffn_mixes) return false;
+    if (m.generation == 7) return !w.ffn_receptance.data && is_good7(w, C, is_first);
+    if (!is_good(w.ffn_receptance, C, C) || !w.decay || !w.bonus) return false;
+    if (m.generation == 6) return is_good6(w, C);
+    return m.generation == 4 || (w.ln_x_weight && w.ln_x_bias && (!w.gate.data || is_good(w.gate, C, C)));
+}
+
+bool is_good(const rwkv_model& m) {
+    const int C = m.n_embd, V = m.n_vocab;
+    if (m.struct_bytes != sizeof(rwkv_model) || m.layer_bytes != sizeof(rwkv_layer)) return false;
+    if (m.generation < 4 || m.generation > 7 || m.n_layer < 1 || C < 1 || m.n_ffn < 1 || V < 1) return false;
+    if (m.head_size < 1 || m.head_size > kMaxHead || m.n_head * m.head_size != C) return false;
+    if (!m.emb || !m.layers || (m.emb_format != RWKV_FP32 && m.emb_format != RWKV_BF16)) return false;
+    if (!is_good(m.head, V, C)) return false;
+    for (int l = 0; l < m.n_layer; l++)
+        if (!is_good(m.layers[l], m, l == 0)) return false;
+    return true;
+}
+
+bool is_good(const rwkv_state& s, int generation) {
+    return s.att_shift && s.ffn_shift && (generation == 4 ? s.aa && s.bb && s.pp : s.wkv != nullptr);
 }
 
 }  // namespace
@@ -134,7 +154,7 @@ int32_t rwkv_unpack(const rwkv_matrix* matrix, float* dst) {
 
 int32_t rwkv_forward(void* engine, const rwkv_model* model, const rwkv_state* state, int32_t n_rows,
                       const int32_t* lengths, const int32_t* ids, const int32_t* n_logits, float* logits) {
-    if (!engine || !is_good(*model) || n_rows < 1) return RWKV_BAD_ARGUMENT;
+    if (!engine || !is_good(*model) || !is_good(*state, model->generation) || n_rows < 1) return RWKV_BAD_ARGUMENT;
     Engine& e = *static_cast<Engine*>(engine);
     int64_t n_tokens = 0;
     for (int b = 0; b < n_rows; b++) n_tokens += lengths[b];

@@ -72,9 +72,8 @@ bool Engine::ready() {
     return true;
 }
 
-void Products::add(const rwkv_matrix& w, const Activations& x, int n_tokens, float* out, int64_t ld_out, After after,
-                   const ActiveLines* active) {
-    jobs[n_jobs++] = {&w, &x, n_tokens, out, ld_out, after, engine->prefetch, active};
+Matmul& Products::add(const rwkv_matrix& w, const Activations& x, int n_tokens, float* out, int64_t ld_out, After after) {
+    return jobs[n_jobs++] = {&w, &x, n_tokens, out, ld_out, after, engine->prefetch, nullptr, nullptr};
 }
 
 void Products::run_tiles(int job, int tile0, int tile1, int worker) const {

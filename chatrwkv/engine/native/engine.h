@@ -33,9 +33,10 @@ struct Workspace {
     Arena arena;
     int64_t max_tokens = 0, n_embd = 0, n_ffn = 0, max_rank = 0;
     float *x, *h, *r, *k, *v, *v_first, *w, *a, *v_mix, *g;  // (M, ld)
-    Activations mixes[6];                                     // r k v w a g
-    Activations hidden[4];                                    // w a v g: LoRA, between its matrices
-    Activations y, ffn_in, ffn, out;                          // inputs of output, ffn.key, ffn.value, head
+    Activations mixes[6];                                     // in the order of rwkv_layer
+    Activations hidden[6];                                    // LoRA, between its matrices: 7 w a v g, 6 r k v g w, decay
+    Activations ffn_in[2];                                    // inputs of ffn.key, ffn.receptance
+    Activations y, ffn, out;                                  // inputs of output, ffn.value, head
     ActiveLines active;                                       // of ffn
     const float** before;
     float** wkv;
@@ -113,8 +114,8 @@ struct Products {
     Engine* engine;
 
     explicit Products(Engine& e) : engine(&e) {}
-    void add(const rwkv_matrix& w, const Activations& x, int n_tokens, float* out, int64_t ld_out,
-             After after = After::kStore, const ActiveLines* active = nullptr);
+    Matmul& add(const rwkv_matrix& w, const Activations& x, int n_tokens, float* out, int64_t ld_out,
+                After after = After::kStore);
     void run();
     void run_tiles(int job, int tile0, int tile1, int worker) const;
 };

@@ -98,21 +98,10 @@ LANES_INLINE float prepare_head(const Heads7& job, int64_t at, int c, Head& in) 
 
 LANES_INLINE void finish_head(const Heads7& job, int64_t at, int c, const Head& in, float bonus) {
     const int N = job.head_size;
-    F sum = f_zero();
-    for (int j = 0; j < N; j += 16) sum = f_add(sum, f_load_n(in.y + j, N - j));
-    const float mean = f_sum(sum) / (float)N;
-    float squares = 0.0f;
-    F lanes = f_zero();
-    int j = 0;
-    for (; j + 16 <= N; j += 16) {
-        const F d = f_sub(f_load(in.y + j), f_set(mean));
-        lanes = f_fma(d, d, lanes);
-    }
-    for (; j < N; j++) squares += (in.y[j] - mean) * (in.y[j] - mean);
-    const F scale = f_set(one_over_root((f_sum(lanes) + squares) / (float)N + kGroupNormEps));
-    for (j = 0; j < N; j += 16) {
+    const Moments of = group_moments(in.y, N);
+    for (int j = 0; j < N; j += 16) {
         const int n = N - j;
-        F y = f_mul(f_sub(f_load(in.y + j), f_set(mean)), scale);
+        F y = f_mul(f_sub(f_load(in.y + j), f_set(of.mean)), f_set(of.scale));
         y = f_fma(y, f_load_n(job.layer->ln_x_weight + c + j, n), f_load_n(job.layer->ln_x_bias + c + j, n));
         y = f_fma(f_set(bonus), f_load(in.v + j), y);
         f_store_n(job.y + at + j, f_mul(y, f_load_n(job.g + at + j, n)), n);

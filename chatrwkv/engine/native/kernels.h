@@ -16,7 +16,7 @@ constexpr int kMaxNarrowTokens = 8;  // tokens that the narrow product takes at 
 constexpr int kMaxTokens = RWKV_MAX_TOKENS;  // of one pass; more gains nothing and costs cache and latency
 
 // What becomes of a sum before it is stored.
-enum class After : int32_t { kStore, kAdd, kRelu2, kTanh, kSigmoid };
+enum class After : int32_t { kStore, kAdd, kRelu2, kTanh, kSigmoid, kSilu, kAddGated };
 
 // The input of matrix products: M tokens, written as `f`, then arranged into what the products read: all
 // tokens of a column side by side, so that one address register serves them all. Padding columns are zero.
@@ -52,6 +52,7 @@ struct Matmul {
     After after;
     int32_t prefetch;  // bytes ahead
     const ActiveLines* active;  // NULL: all lines
+    const float* gate;          // of kAddGated: factors, laid out as `out`
 };
 
 // LayerNorm, then lerps with the h of the token before: the first part of both mixers.
@@ -64,6 +65,7 @@ struct MixJob {
     const float* mixes;              // (n_mixes, C)
     const float* const* before;      // per token: the h before a row's first token, NULL inside a row
     const Activations* out;          // n_mixes of them: only `f` is written
+    bool is_of_now;                  // 4 and 5: a mix of 1 is all of the token itself, not of the one before
 };
 
 // All that happens between the first matrix products of the time mixer and its last.
@@ -78,6 +80,31 @@ struct Heads7 {
     float* const* wkv;                   // per row: (H, N, N)
 };
 
+// The same for 4, where every channel has sums of its own: aa and bb, each times exp(-pp).
+struct Channels4 {
+    const rwkv_layer* layer;
+    int32_t n_rows;
+    const int32_t* row_start;
+    int64_t ld;
+    const float *r, *k, *v;    // (M, ld), r a gate already
+    float* y;                  // (M, ld)
+    float *aa, *bb, *pp;       // of row 0
+    int64_t row_stride;
+};
+
+// The same for 5 and 6.
+struct Heads6 {
+    const rwkv_layer* layer;
+    int32_t head_size, n_rows;
+    const int32_t* row_start;  // (n_rows + 1)
+    int64_t ld;
+    const float *r, *k, *v;    // (M, ld)
+    const float* w;            // (M, ld): what the token adds to the raw decay; NULL before 6
+    const float* g;            // (M, ld); NULL in 5.0
+    float* y;                  // (M, ld)
+    float* const* wkv;         // per row: (H, N, N)
+};
+
 struct Kernels {
     const char* name;
     bool has_bf16;  // wide products of anything but float32 weights take bf16 activations
@@ -89,8 +116,12 @@ struct Kernels {
     void (*wide)(const Matmul& job, int tile0, int tile1, void* scratch);
     void (*norm)(const float* x, const float* weight, const float* bias, int n, float* out);
     void (*mix)(const MixJob& job, int token0, int token1, float* scratch);
+    // 6: lerps with h and the h before, as `mix` left them, by job.mixes plus what `out` holds
+    void (*choose)(const MixJob& job, int token0, int token1, float* scratch);
     // one unit of work of arranging n_tokens for matrices of a format: a token, or a block of them
     void (*arrange)(const Activations& x, int columns, int n_tokens, int unit, int format);
+    void (*channels4)(const Channels4& job, int channel0, int channel1);
+    void (*heads6)(const Heads6& job, int head0, int head1);
     void (*heads7)(const Heads7& job, int head0, int head1);
     int32_t (*read)(const uint8_t* data, int64_t n_bytes);  // a sum over it, as fast as it can be read
     void (*maxima)(const float* x, int n_blocks, int width, float* out);  // see head.inl

@@ -38,13 +38,17 @@ LANES_INLINE F f_tanh(F x) {  // absolute error 1e-7
 LANES_INLINE float one_over_root(float x) { return 1.0f / __builtin_sqrtf(x); }
 LANES_INLINE int smaller(int a, int b) { return a < b ? a : b; }
 
-LANES_INLINE void store_after(float* out, F y, After after, int n) {
-    switch (after) {
+// n sums of a product, from element `at` of its output on
+LANES_INLINE void store_after(const Matmul& job, int64_t at, F y, int n) {
+    float* out = job.out + at;
+    switch (job.after) {
         case After::kStore: break;
         case After::kAdd: y = f_add(f_load_n(out, n), y); break;
+        case After::kAddGated: y = f_fma(f_load_n(job.gate + at, n), y, f_load_n(out, n)); break;
         case After::kRelu2: y = f_max(f_zero(), y), y = f_mul(y, y); break;
         case After::kTanh: y = f_tanh(y); break;
         case After::kSigmoid: y = f_sigmoid(y); break;
+        case After::kSilu: y = f_mul(y, f_sigmoid(y)); break;
     }
     f_store_n(out, y, n);
 }
@@ -70,6 +74,25 @@ void norm(const float* x, const float* weight, const float* bias, int n, float* 
     }
 }
 
+// Of the n values of a head: its mean, and what scales the differences from it.
+struct Moments {
+    float mean, scale;
+};
+LANES_INLINE Moments group_moments(const float* y, int n) {
+    F sum = f_zero();
+    for (int j = 0; j < n; j += 16) sum = f_add(sum, f_load_n(y + j, n - j));
+    const float mean = f_sum(sum) / (float)n;
+    float squares = 0.0f;
+    F lanes = f_zero();
+    int j = 0;
+    for (; j + 16 <= n; j += 16) {
+        const F d = f_sub(f_load(y + j), f_set(mean));
+        lanes = f_fma(d, d, lanes);
+    }
+    for (; j < n; j++) squares += (y[j] - mean) * (y[j] - mean);
+    return {mean, one_over_root((f_sum(lanes) + squares) / (float)n + kGroupNormEps)};
+}
+
 void mix(const MixJob& job, int token0, int token1, float* scratch) {
     const int C = job.n_channels;
     for (int m = token0; m < token1; m++) {
@@ -84,9 +107,27 @@ void mix(const MixJob& job, int token0, int token1, float* scratch) {
         }
         for (int j = 0; j < C; j += 16) {
             const int n = C - j;
-            const F now = f_load_n(h + j, n), dx = f_sub(f_load_n(p + j, n), now);
+            const F now = f_load_n(h + j, n), before = f_load_n(p + j, n);
+            const F from = job.is_of_now ? before : now;
+            const F dx = job.is_of_now ? f_sub(now, before) : f_sub(before, now);
             for (int i = 0; i < job.n_mixes; i++)
-                f_store_n(job.out[i].f + m * job.out[i].ld + j, f_fma(dx, f_load_n(job.mixes + i * C + j, n), now), n);
+                f_store_n(job.out[i].f + m * job.out[i].ld + j, f_fma(dx, f_load_n(job.mixes + i * C + j, n), from), n);
+        }
+    }
+}
+
+void choose(const MixJob& job, int token0, int token1, float*) {
+    const int C = job.n_channels;
+    for (int m = token0; m < token1; m++) {
+        const float* h = job.h + m * job.ld;
+        const float* p = job.before[m] ? job.before[m] : h - job.ld;
+        for (int j = 0; j < C; j += 16) {
+            const int n = C - j;
+            const F now = f_load_n(h + j, n), dx = f_sub(f_load_n(p + j, n), now);
+            for (int i = 0; i < job.n_mixes; i++) {
+                float* out = job.out[i].f + m * job.out[i].ld + j;
+                f_store_n(out, f_fma(dx, f_add(f_load_n(job.mixes + i * C + j, n), f_load_n(out, n)), now), n);
+            }
         }
     }
 }
@@ -287,7 +328,7 @@ template <int S> void narrow_tiles(const Matmul& job, int tile0, int tile1) {
             F y[B];
             narrow_tile<B, S>(job, tile, from, y);
             for (int b = 0; b < smaller(B, job.n_tokens - from); b++)
-                store_after(job.out + (from + b) * job.ld_out + tile * kTileRows, y[b], job.after, rows);
+                store_after(job, (from + b) * job.ld_out + tile * kTileRows, y[b], rows);
         }
     }
 }
@@ -315,11 +356,14 @@ int32_t read(const uint8_t* data, int64_t n_bytes) {
 }
 
 #include "wide.inl"
+#include "heads4.inl"
+#include "heads6.inl"
 #include "heads7.inl"
 #include "head.inl"
 
 const Kernels kLevel = {
-    LEVEL_NAME, kHasBf16, kWideTokens, kFewTokens, kNarrowTokens, narrow, wide, norm, mix, arrange, heads7, read, maxima, exp_sum,
+    LEVEL_NAME, kHasBf16, kWideTokens, kFewTokens, kNarrowTokens, narrow, wide, norm, mix, choose, arrange, channels4, heads6,
+    heads7, read, maxima, exp_sum,
 };
 
 }  // namespace

@@ -19,7 +19,7 @@ int Pass::prepare() {
     int64_t rank = 0;
     for (int l = 0; l < model.n_layer; l++) {
         const rwkv_layer& w = model.layers[l];
-        for (const rwkv_matrix* m : {&w.w1, &w.a1, &w.v1, &w.g1})
+        for (const rwkv_matrix* m : {&w.w1, &w.a1, &w.v1, &w.g1, &w.xr1, &w.xk1, &w.xv1, &w.xg1, &w.xw1})
             if (m->rows > rank) rank = m->rows;
     }
     if (rank > kMaxRank) return RWKV_BAD_ARGUMENT;
@@ -35,7 +35,8 @@ int Pass::prepare() {
         auto slot = [&](Activations& x, int64_t columns) { take_activations(s.arena, x, M, columns, kernels); };
         for (Activations& x : s.mixes) slot(x, C);
         for (Activations& x : s.hidden) slot(x, rank);
-        slot(s.y, C), slot(s.ffn_in, C), slot(s.ffn, F), slot(s.out, C);
+        for (Activations& x : s.ffn_in) slot(x, C);
+        slot(s.y, C), slot(s.ffn, F), slot(s.out, C);
         s.arena.take(s.active.offset, round_up(F, kGroup) / 2 + 1 + kActiveAhead);
         s.arena.take(s.active.group, round_up(F, kGroup) / kGroup + 1);
         s.arena.take(s.before, M);
@@ -55,7 +56,9 @@ int Pass::run(const int32_t* ids, const int32_t* n_logits, float* logits) {
     for (int b = 0; b < n_rows; b++) space.row_start[b + 1] = space.row_start[b] + lengths[b];
     embed(ids);
     for (int l = 0; l < model.n_layer; l++) {
-        attention7(*this, model.layers[l], l);
+        if (model.generation == 7) attention7(*this, model.layers[l], l);
+        else if (model.generation == 4) attention4(*this, model.layers[l], l);
+        else attention6(*this, model.layers[l], l);
         ffn(model.layers[l], l);
     }
     head(n_logits, logits);
@@ -100,12 +103,21 @@ void Pass::mix(const MixJob& job, const float* shift, const rwkv_matrix* const* 
         for (int m = space.row_start[b]; m < space.row_start[b + 1]; m++) space.before[m] = nullptr;
         if (lengths[b]) space.before[space.row_start[b]] = shift + b * state.vector_row_stride;
     }
+    run_mix(kernels.mix, job, readers, n_readers);
+}
+
+void Pass::choose(const MixJob& job, const rwkv_matrix* const* readers, int n_readers) {
+    run_mix(kernels.choose, job, readers, n_readers);
+}
+
+void Pass::run_mix(Mix mix, const MixJob& job, const rwkv_matrix* const* readers, int n_readers) {
     struct Context {
         const Pass* pass;
+        Mix mix;
         const MixJob* job;
         const rwkv_matrix* const* readers;
         int n_readers;
-    } context = {this, &job, readers, n_readers};
+    } context = {this, mix, &job, readers, n_readers};
     engine.pool.run(
         unit_count(kernels, n_tokens),
         [](void* argument, int unit, int worker) {
@@ -113,7 +125,7 @@ void Pass::mix(const MixJob& job, const float* shift, const rwkv_matrix* const* 
             const Pass& pass = *c.pass;
             const int step = pass.is_wide ? block_of(pass.kernels, pass.n_tokens) : 1;
             const int m0 = unit * step, m1 = m0 + step < pass.n_tokens ? m0 + step : pass.n_tokens;
-            pass.kernels.mix(*c.job, m0, m1, reinterpret_cast<float*>(pass.engine.scratch[worker]));
+            c.mix(*c.job, m0, m1, reinterpret_cast<float*>(pass.engine.scratch[worker]));
             for (int i = 0; i < c.n_readers; i++) {
                 const Activations& x = c.job->out[i < c.job->n_mixes ? i : 2];
                 pass.kernels.arrange(x, c.job->n_channels, pass.n_tokens, unit, c.readers[i]->format);
@@ -171,12 +183,15 @@ void Pass::output(const rwkv_layer& w) const {
 
 void Pass::ffn(const rwkv_layer& w, int layer) {
     Workspace& s = space;
-    const rwkv_matrix* reader = &w.ffn_key;
-    mix({s.x, s.h, s.y.ld, model.n_embd, 1, w.ln2_weight, w.ln2_bias, w.ffn_mixes, s.before, &s.ffn_in},
-        ffn_shift(layer), &reader, 1);
+    const bool has_gate = w.ffn_receptance.data;
+    const rwkv_matrix* readers[] = {&w.ffn_key, &w.ffn_receptance};
+    mix({s.x, s.h, s.y.ld, model.n_embd, has_gate ? 2 : 1, w.ln2_weight, w.ln2_bias, w.ffn_mixes, s.before, s.ffn_in,
+         model.generation < 6},
+        ffn_shift(layer), readers, has_gate ? 2 : 1);
     keep_shift(ffn_shift(layer));
     Products key(engine);
-    key.add(w.ffn_key, s.ffn_in, n_tokens, s.ffn.f, s.ffn.ld, After::kRelu2);
+    key.add(w.ffn_key, s.ffn_in[0], n_tokens, s.ffn.f, s.ffn.ld, After::kRelu2);
+    if (has_gate) key.add(w.ffn_receptance, s.ffn_in[1], n_tokens, s.r, s.y.ld, After::kSigmoid);
     key.run();
     make_ready(s.ffn, w.ffn_value, n_tokens);
     Skipping& skipping = engine.skipping;
@@ -184,7 +199,9 @@ void Pass::ffn(const rwkv_layer& w, int layer) {
     const bool skips = skipping.is_on && n_tokens == 1;
     if (skips) find_active(w.ffn_value);
     Products value(engine);
-    value.add(w.ffn_value, s.ffn, n_tokens, s.x, s.y.ld, After::kAdd, skips ? &s.active : nullptr);
+    Matmul& job = value.add(w.ffn_value, s.ffn, n_tokens, s.x, s.y.ld, has_gate ? After::kAddGated : After::kAdd);
+    job.gate = s.r;
+    job.active = skips ? &s.active : nullptr;
     value.run();
     if (skipping.is_measuring) skipping.add(thread_s() - start);
 }

@@ -14,6 +14,8 @@ struct Pass {
     // ln, token shift and mixes of a mixer whose shift state of layer 0, row 0 is at `shift`. `readers` are the
     // matrices that read the mixes, in order; one behind the last mix reads the third.
     void mix(const MixJob& job, const float* shift, const rwkv_matrix* const* readers, int n_readers);
+    // The mixes again, now that the token has chosen how much is added to each.
+    void choose(const MixJob& job, const rwkv_matrix* const* readers, int n_readers);
     // The h of each row's last token becomes the shift state, once nobody reads the old one any more.
     void keep_shift(float* shift) const;
 
@@ -46,10 +48,14 @@ struct Pass {
     bool is_wide = false;  // more tokens than the narrow product takes
 
 private:
+    typedef void (*Mix)(const MixJob& job, int token0, int token1, float* scratch);
+    void run_mix(Mix mix, const MixJob& job, const rwkv_matrix* const* readers, int n_readers);
     void embed(const int32_t* ids) const;
     void ffn(const rwkv_layer& w, int layer);
     void find_active(const rwkv_matrix& w) const;
     void head(const int32_t* n_logits, float* logits) const;
 };
 
+void attention4(Pass& pass, const rwkv_layer& w, int layer);
+void attention6(Pass& pass, const rwkv_layer& w, int layer);  // 5 too
 void attention7(Pass& pass, const rwkv_layer& w, int layer);

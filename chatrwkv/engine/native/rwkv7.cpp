@@ -35,7 +35,7 @@ void attention7(Pass& pass, const rwkv_layer& w, int layer) {
     const int64_t ld = s.y.ld;
     const rwkv_matrix* readers[] = {&w.receptance, &w.key, &w.value, &w.w1, &w.a1, &w.g1, &w.v1};
     const bool has_other_reader = layer && !pass.is_wide && is_quantised(w.value.format);  // v1 is not quantised
-    pass.mix({s.x, s.h, ld, pass.model.n_embd, 6, w.ln1_weight, w.ln1_bias, w.mixes, s.before, s.mixes},
+    pass.mix({s.x, s.h, ld, pass.model.n_embd, 6, w.ln1_weight, w.ln1_bias, w.mixes, s.before, s.mixes, false},
              pass.att_shift(layer), readers, has_other_reader ? 7 : 6);
     pass.keep_shift(pass.att_shift(layer));
 

@@ -47,6 +47,6 @@ void sparse_tiles(const Matmul& job, int tile0, int tile1) {
             case RWKV_INT4: y = sparse_quantised<true>(data, w.cols, *job.active, *job.x); break;
             default: y = sparse_floats(data, *job.active, job.x->f, w.format == RWKV_FP32);
         }
-        store_after(job.out + tile * kTileRows, y, job.after, smaller(kTileRows, w.rows - tile * kTileRows));
+        store_after(job, tile * kTileRows, y, smaller(kTileRows, w.rows - tile * kTileRows));
     }
 }

@@ -109,7 +109,7 @@ template <int R, int T, bool is_bf16> void wide_tiles(const Matmul& job, int til
         const float* from = sums + ((int64_t)(m / T) * R * T + m % T) * kTileRows;
         for (int r = 0; r < R; r++, from += T * kTileRows) {
             const int row = (tile + r) * kTileRows;
-            store_after(job.out + m * job.ld_out + row, f_load(from), job.after, smaller(kTileRows, w.rows - row));
+            store_after(job, m * job.ld_out + row, f_load(from), smaller(kTileRows, w.rows - row));
         }
     }
 }
