@@ -69,12 +69,19 @@ async def drop(screen: ChatCore, _: str) -> None:
     session = open_session(screen)
     if not session.path():
         raise BadValue("There is no message to remove.", hint="Write one first.")
-    node_id = screen.target or session.head
+    had_focus, node_id = screen.target is not None, screen.target or session.head
+    depth = len(session.conversation.path(node_id))
     n = len(session.conversation.subtree(node_id))
     session.delete(node_id)
     await screen.refresh_path()
-    screen.say(f"Removed {n} message{'' if n == 1 else 's'}. /undo brings {'it' if n == 1 else 'them'} back.")
-    screen.focus_prompt()
+    here = session.conversation.path()[:depth][-1]
+    view = await screen.transcript.reveal(here.id) if had_focus else None
+    if view is None:
+        screen.focus_prompt()
+    else:  # the keys go on to mean what they mean to a message: u brings back, k goes up
+        screen.set_focus(view, scroll_visible=False)
+    undo = "/undo" if view is None else "u"
+    screen.say(f"Removed {n} message{'' if n == 1 else 's'}. {undo} brings {'it' if n == 1 else 'them'} back.")
 
 
 async def bookmark(screen: ChatCore, argument: str) -> None:

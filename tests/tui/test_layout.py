@@ -47,6 +47,33 @@ async def test_a_tiny_window_says_what_is_enough(tmp_path: Path):
         await app.until(lambda: "ask, or / for commands" in app.text())
 
 
+async def test_a_window_that_was_tiny_for_a_moment_still_takes_what_is_typed(tmp_path: Path):
+    async with running(tmp_path) as app:
+        await app.type("be")
+        await app.pilot.resize_terminal(30, 8)
+        await app.sees("30 x 8 is too small")
+        await app.pilot.resize_terminal(120, 40)
+        await app.until(lambda: app.screen.prompt.has_focus)
+        await app.type("fore")
+        assert app.screen.prompt.text == "before"
+
+
+async def test_a_letter_with_nothing_in_focus_goes_to_the_prompt(tmp_path: Path):
+    async with running(tmp_path) as app:
+        app.screen.set_focus(None)
+        await app.type("hello")
+        assert app.screen.prompt.text == "hello"
+
+
+async def test_a_list_that_stood_by_itself_folds_away_when_the_window_shrinks(tmp_path: Path):
+    """A visit to the list must not lay it over the page later."""
+    async with running(tmp_path) as app:
+        await app.press("ctrl+s", "escape")
+        await app.pilot.resize_terminal(80, 24)
+        await app.until(lambda: "Today" not in app.text())
+        assert not app.screen.has_overlay
+
+
 async def test_two_hundred_resizes_while_a_reply_streams(tmp_path: Path):
     """Nothing may raise at any size, with any overlay open."""
     random = Random(7)

@@ -183,9 +183,13 @@ async def test_deleting_a_message_is_undone_with_u(tmp_path: Path):
         await app.send("one")
         await app.press("alt+up", "d")
         await app.until(lambda: app.answers() == ["one"])
-        await app.type("/undo")
-        await app.press("enter")
+        await app.sees("u brings it back")
+        await app.press("u")
         await app.until(lambda: app.answers() == ["one", FOX.strip()])
+        await app.type("/drop")
+        await app.press("enter")
+        await app.sees("/undo brings it back")
+        assert app.screen.prompt.has_focus
 
 
 async def test_a_message_sent_while_a_reply_is_written_stays_in_the_prompt(tmp_path: Path):

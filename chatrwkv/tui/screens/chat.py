@@ -202,12 +202,13 @@ class ChatScreen(ChatCore):
         self.transcript.follow()
 
     def before_key(self, event: events.Key) -> None:
-        """A letter that means nothing to a message in focus begins the next message.
+        """A letter that means nothing to a message in focus, or with nothing in focus, begins the next message.
 
         Called by the app before the key goes to what has the focus: later, the next letters of a burst would
         already be on their way to the message, and be commands there.
         """
-        if self.target and event.is_printable and event.key not in self.active_bindings:
+        means_nothing = self.target and event.key not in self.active_bindings
+        if event.is_printable and (self.focused is None or means_nothing):
             self.focus_prompt()
 
     def on_key(self, event: events.Key) -> None:

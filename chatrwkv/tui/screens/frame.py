@@ -78,8 +78,10 @@ class ChatFrame(Screen[None]):
     # -- what fits ------------------------------------------------------------------------------------------
 
     def on_resize(self, event: events.Resize) -> None:
-        """Show what fits."""
+        """Show what fits; what had the focus may not."""
         self.arrange_panels(event.size.width, event.size.height)
+        if self.focused is None:
+            self.call_after_refresh(self.focus_prompt)
 
     def arrange_panels(self, width: int = 0, height: int = 0) -> None:
         """Decide which parts stand, and which lie over the page."""
@@ -128,12 +130,14 @@ class ChatFrame(Screen[None]):
 
     def open_panel(self, name: str, *, is_open: bool | None = None) -> bool:
         """Open or close "chats" or "side"; tells which it is now."""
-        self._wants[name] = (not self.shows(name)) if is_open is None else is_open
-        if self._wants[name] and self.size.width < _WIDE:
+        wanted = (not self.shows(name)) if is_open is None else is_open
+        stands_anyway = self.size.width >= (_WIDE if name == "chats" else _WIDEST)
+        self._wants[name] = None if wanted and stands_anyway else wanted
+        if wanted and self.size.width < _WIDE:
             other = "side" if name == "chats" else "chats"
             self._wants[other] = None  # one overlay at a time
         self.arrange_panels()
-        return bool(self._wants[name])
+        return wanted
 
     def recall_panels(self, remembered: Mapping[str, str]) -> None:
         """Close what was closed last time; what was opened follows the width again."""
