@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from chatrwkv.chat.session_view import SessionView
@@ -77,13 +78,16 @@ class SessionKeeper(SessionView):
         self._unsaved[node.id] = node
         self._tried_saving_s = time.monotonic()
         saved = self._around.store.finish_node(node)
-        saved.add_done_callback(lambda done: self._saved(node) if done.exception() is None else None)
+        saved.add_done_callback(partial(self._saved, node))
         return saved
 
-    def _saved(self, node: Node) -> None:
-        # On the writing thread: two removals from dictionaries, each of them atomic.
-        self._unsaved.pop(node.id, None)
-        self._changes.settle(node)
+    def _saved(self, node: Node, done: Future[None]) -> None:
+        # On the writing thread: an assignment and two removals from dictionaries, each of them atomic.
+        error = done.exception()
+        self._save_failed = error if isinstance(error, StoreError) else None
+        if error is None:
+            self._unsaved.pop(node.id, None)
+            self._changes.settle(node)
 
     def _keep_snapshot(self, node_id: NodeId, snapshot: Snapshot, after: Future[Any] | None) -> None:
         store = self._around.store

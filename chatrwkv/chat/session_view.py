@@ -37,6 +37,7 @@ class SessionView:
         self._changes = Changes(around.store, chat_id)
         self._replies: list[Reply] = []
         self._unsaved: dict[NodeId, Node] = {}
+        self._save_failed: StoreError | None = None
         self._n_learnt = 0  # how often a node got new ids
         self._counted: tuple[object, int] = (None, 0)
 
@@ -83,6 +84,12 @@ class SessionView:
     def problem(self) -> StoreError | None:
         """Why the last write failed."""
         return self._around.store.problem
+
+    @property
+    def only_in_memory(self) -> StoreError | None:
+        """Why a text of this chat is not on disk though it should be; it is tried again and again."""
+        is_waiting = self._unsaved or self._replies
+        return (self._save_failed or self.problem) if is_waiting else None
 
     @property
     def replies(self) -> list[Reply]:

@@ -33,6 +33,7 @@ def status_of(app: ChatApp, session: ChatSession | None) -> Status:
         state_bytes=model.state_bytes if model else 0,
         template=_template(session),
         problem=app.model_problem if model is None else "",
+        is_unsaved=session is not None and session.only_in_memory is not None,
     )
 
 

@@ -1,13 +1,7 @@
-"""No space left while a reply is written: the chat goes on in memory, says so, and is saved once there is space.
-
-A limit on the size of files stands in for a full disk: every write fails as it would there.
-"""
+"""No space left while a reply is written: the chat goes on in memory, says so, and is saved once there is space."""
 
 from __future__ import annotations
 
-import contextlib
-import resource
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,25 +9,14 @@ import pytest
 from chatrwkv.chat import session as session_module
 from chatrwkv.errors import StateError, StoreFull
 from tests.chat.conftest import ended, said
+from tests.chat.small_disks import full_disk
 from tests.fakes import FakeModel, Gate, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.chat.conftest import Desk
-
-
-@contextlib.contextmanager
-def full_disk() -> Iterator[None]:
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, ignored)
 
 
 def test_a_message_that_cannot_be_saved_is_not_sent(desk: Desk):
@@ -65,12 +48,13 @@ def test_a_reply_that_cannot_be_saved_stays_and_is_saved_later(
     with full_disk():
         gate.open()
         view = ended(reply)
-        wait_until(lambda: chat.problem is not None)
+        wait_until(lambda: chat.only_in_memory is not None)
         assert chat.path()[-1].text == view.text
         assert not chat.is_saved
         chat.vault.flush()
         assert chat.vault.problem is not None
     wait_until(lambda: (chat.poll(), chat.is_saved)[1])
+    assert chat.only_in_memory is None
     desk.again().load()
     chat = desk.workspace.open_chat(chat.id)
     assert chat.path()[-1].text == view.text

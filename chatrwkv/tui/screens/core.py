@@ -16,6 +16,7 @@ from chatrwkv.tui.pump import StreamPump
 from chatrwkv.tui.screens.frame import ChatFrame
 from chatrwkv.tui.status_of import status_of
 from chatrwkv.tui.suggesting import Suggesting
+from chatrwkv.tui.telling import Telling
 from chatrwkv.tui.widgets.chat_list import ChatEntry
 from chatrwkv.tui.widgets.message import MessageView
 from chatrwkv.tui.widgets.status import tokens_words
@@ -47,7 +48,7 @@ class ChatCore(ChatFrame):
         self.pump: StreamPump | None = None
         self._code_copied: tuple[str, int] = ("", 0)
         self._waiting_to_send = ""
-        self._told_full: set[str] = set()
+        self._telling = Telling(self.say)
         self.found_last = ""
         """What was looked for last."""
         self.suggesting: Suggesting | None = None
@@ -133,15 +134,7 @@ class ChatCore(ChatFrame):
             tokens = tokens_words(status.n_tokens, status.n_context, "tokens")
             self.side.show_state(tokens, status.state_bytes, self.session.vault.usage())
         if self.session is not None and 0 < status.n_context < status.n_tokens:
-            self._tell_full(self.session, status.n_context)
-
-    def _tell_full(self, session: ChatSession, n_context: int) -> None:
-        if session.id not in self._told_full and not session.replies:  # the end of a reply unsays
-            self._told_full.add(session.id)
-            self.say(
-                f"The {n_context:,} tokens that this model can look at are full: it has read the last "
-                f"{n_context // 2:,} again and forgotten what came before."
-            )
+            self._telling.full(self.session, status.n_context)
 
     def list_chats(self) -> None:
         """Fill the list, if it stands."""
@@ -164,6 +157,7 @@ class ChatCore(ChatFrame):
     def _ticked(self, changed: bool) -> bool:
         """After each round of the pump; whether something else takes time."""
         self.app.poll_jobs()
+        self._telling.unsaved(self.workspace.open_chats)
         if notices := self.workspace.notices():
             self.say(" ".join(notices), is_problem=True)
         if changed:

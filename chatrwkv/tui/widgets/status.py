@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from textual.binding import ActiveBinding
 
 _BAR = 8  # cells of a progress bar
+_UNSAVED = "not saved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class Status:
     template: str = ""
     problem: str = ""
     """Why there is no model."""
+    is_unsaved: bool = False
+    """Whether a text of this chat is only in memory, since the disk does not take it."""
 
 
 def progress_bar(done: int, total: int, cells: int = _BAR) -> str:
@@ -90,9 +93,10 @@ class TitleLine(Widget):
         if length > width:
             right = [(cut_cells("".join(text for text, _ in right), width), "$muted")]
             length = cell_len(right[0][0])
-        chat = cut_cells(status.chat, width - length - 2)
-        gap = " " * max(0, width - cell_len(chat) - length)
-        return Content.assemble(" ", (chat, "bold"), gap, *right, " ")
+        mark = f"{_UNSAVED}  " if status.is_unsaved else ""
+        chat = cut_cells(status.chat, width - length - 2 - cell_len(mark))
+        gap = " " * max(0, width - cell_len(mark) - cell_len(chat) - length)
+        return Content.assemble(" ", (mark, "bold $text-error"), (chat, "bold"), gap, *right, " ")
 
 
 def _model_words(status: Status, width: int) -> list[tuple[str, str]]:
@@ -172,6 +176,8 @@ class KeyBar(Widget):
     def _right(self, width: int) -> str:
         status = self.status
         if self.is_minimal:
+            if status.is_unsaved:
+                return _UNSAVED
             sign = "●" if status.is_alive else "○"
             return (
                 f"{status.work} {percent(status.done, status.total)}"

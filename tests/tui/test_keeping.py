@@ -1,9 +1,11 @@
-"""Backups from the app: made, brought back, and offered when the chats were damaged."""
+"""Nothing is lost from the app: backups are made, brought back and offered; what the disk does not take is marked."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.chat.small_disks import full_disk
+from tests.fakes import Gate, ScriptedModel
 from tests.tui.driver import running
 
 if TYPE_CHECKING:
@@ -66,3 +68,21 @@ async def test_a_file_that_is_no_backup_is_one_sentence(tmp_path: Path):
         await app.sees("/backup nonsense is not known")
         await command(app, "/backup restore nonsense")
         await app.sees("nonsense.db")
+
+
+async def test_a_text_that_the_disk_does_not_take_is_marked_until_it_is_saved(tmp_path: Path):
+    gate = Gate()
+    async with running(tmp_path, model=ScriptedModel("Hello there.", before=gate)) as app:
+        await app.type("first")
+        await app.press("enter")
+        await app.until(lambda: gate.waiting)
+        with full_disk():
+            gate.open()
+            await app.sees("Hello there.")
+            await app.sees("not saved")
+            await app.sees("kept here until it is")
+        await app.sees("Everything is saved again")
+        await app.until(lambda: "not saved" not in app.text())
+        chat = app.session.id
+    async with running(tmp_path, chat=chat) as app:
+        assert app.answers() == ["first", "Hello there."]
