@@ -18,7 +18,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from chatrwkv.cuda.abi import KERNELS
+from chatrwkv.cuda.abi import RECURRENCES
 from chatrwkv.engine import cuda_kernels, ops
 from chatrwkv.engine.cuda_ops import launch_channels, launch_heads
 
@@ -91,7 +91,7 @@ def measure(launch, args, device):
     rate = matrix_rate(device)
     for shape, (channels, size) in SHAPES.items():
         products = 2 * MATRICES * channels**2 * args.rows * args.tokens / rate
-        for generation in KERNELS:
+        for generation in RECURRENCES:
             x = inputs(generation, args.rows, args.tokens, channels, size, device)
             fp32 = seconds(by_kernel(launch, generation, x, torch.float32))
             fp16 = seconds(by_kernel(launch, generation, x, torch.float16))

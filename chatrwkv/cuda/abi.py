@@ -6,7 +6,7 @@ Sizes are compared when a library is opened: a wrong mirror is refused. Torch-fr
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, Structure, c_float, c_int, c_void_p
+from ctypes import POINTER, Structure, c_double, c_float, c_int, c_void_p
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -16,12 +16,16 @@ MAX_HEAD_SIZE = 128
 GENERATIONS = ("wkv4", "wkv5", "wkv6", "wkv7")
 HEAD_KERNELS = ("wkv5", "wkv6", "wkv7", "wkv7_chunked")
 """The last one gives what `wkv7` gives, on tensor cores."""
-KERNELS = ("wkv4", *HEAD_KERNELS)
+RECURRENCES = ("wkv4", *HEAD_KERNELS)
+KERNELS = (*RECURRENCES, "draw")
+N_TOP = 8
+"""Candidates reported with a draw."""
 
-# As in heads.cuh, wkv7_chunked.cuh and wkv4.cuh; tests/cuda compares them with what the launchers do.
+# As in heads.cuh, wkv7_chunked.cuh, wkv4.cuh and draw.cuh; tests/cuda compares them with what the launchers do.
 _PADDED = (16, 32, 64, 128)
 _ROWS = 16
 _CHANNELS = 32
+_DRAW_THREADS = 1024
 _FIRST_TENSOR_ARCH = 80
 
 
@@ -52,7 +56,45 @@ class ChannelsCall(Structure):
     )
 
 
-Call = HeadsCall | ChannelsCall
+class DrawRow(Structure):
+    """rwkv_draw_row."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("logits", "beside")),
+        *(
+            (name, c_double)
+            for name in ("chance", "top_p", "top_p_x", "top_a", "top_a_power", "min_p", "floor")
+        ),
+        *((name, c_float) for name in ("cfg", "beside_cfg", "divisor", "power", "newline_bias")),
+        *((name, c_int) for name in ("newline", "first_penalty", "n_penalties", "first_ban", "n_bans")),
+        *((name, c_int) for name in ("top_k", "is_greedy", "forced")),
+    )
+
+
+class Drawn(Structure):
+    """rwkv_drawn."""
+
+    _fields_ = (
+        *(("is_drawn", c_int), ("id", c_int), ("logprob", c_float), ("kept", c_float), ("n_top", c_int)),
+        *(("top_ids", c_int * N_TOP), ("top_logprobs", c_float * N_TOP)),
+    )
+
+
+class DrawCall(Structure):
+    """rwkv_draw_call."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("rows", "ids", "penalties", "scratch", "drawn")),
+        *(("n_rows", c_int), ("n_vocab", c_int)),
+    )
+
+
+Call = HeadsCall | ChannelsCall | DrawCall
+_CALLS: dict[str, type[Call]] = {
+    "wkv4": ChannelsCall,
+    "draw": DrawCall,
+    **dict.fromkeys(HEAD_KERNELS, HeadsCall),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +108,8 @@ class Geometry:
 
 def geometry(kernel: str, call: Call, number_type: NumberType) -> Geometry:
     """What the launchers of the `.cu` files do, for the driver API."""
+    if isinstance(call, DrawCall):
+        return Geometry("rwkv_draw", call.n_rows, _DRAW_THREADS)
     name = f"rwkv_{kernel}_{number_type.name.lower()}"
     if isinstance(call, ChannelsCall):
         n_blocks = -(-call.n_rows * call.n_channels // _CHANNELS)
@@ -90,7 +134,9 @@ def kernels_for(arch: str) -> tuple[str, ...]:
 
 
 def kernel_names(kernel: str) -> list[str]:
-    """The functions of a kernel: one for each number type and padded head size."""
+    """The functions of a kernel: one for each number type and padded head size; the draw is one alone."""
+    if kernel == "draw":
+        return ["rwkv_draw"]
     names = [f"rwkv_{kernel}_{number_type.name.lower()}" for number_type in NumberType]
     if kernel == "wkv4":
         return names
@@ -110,11 +156,11 @@ def open_library(path: str) -> ctypes.CDLL:
         for kernel in KERNELS:
             function = getattr(library, f"rwkv_cuda_{kernel}")
             function.restype = c_int
-            call = ChannelsCall if kernel == "wkv4" else HeadsCall
-            function.argtypes = (POINTER(call), c_int, c_void_p)
+            function.argtypes = (POINTER(_CALLS[kernel]), c_int, c_void_p)
     except AttributeError as error:
         raise OSError(f"{path} lacks a function: {error}") from error
-    found = [library.rwkv_cuda_sizes(which) for which in (0, 1)]
-    if found != [ctypes.sizeof(HeadsCall), ctypes.sizeof(ChannelsCall)]:
+    mirrors = (HeadsCall, ChannelsCall, DrawCall, DrawRow, Drawn)
+    found = [library.rwkv_cuda_sizes(which) for which in range(len(mirrors))]
+    if found != [ctypes.sizeof(mirror) for mirror in mirrors]:
         raise OSError(f"{path} has structures of {found} bytes, which abi.py does not mirror")
     return library

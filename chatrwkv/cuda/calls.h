@@ -32,4 +32,44 @@ struct rwkv_channels_call {
   int n_rows, n_tokens, n_channels;
 };
 
+// What one draw depends on; engine/sampling.py says what each setting means. V n_vocab.
+struct rwkv_draw_row {
+  const float* logits;  // (V)
+  const float* beside;  // (V) of the mind that guidance leads away from, or null
+  double chance;        // in [0, 1)
+  double top_p, top_p_x, top_a, top_a_power, min_p;  // 1 or, for the last two, 0 where a filter is off
+  double floor;          // mirostat, in place of all filters: up to and with the first less likely; 0 is off
+  float cfg, beside_cfg;  // factors of the two minds
+  float divisor;          // of the logits before the softmax
+  float power;            // weights of the draw are probabilities to this power
+  float newline_bias;
+  int newline;  // id whose logit gets it, or -1
+  int first_penalty, n_penalties;  // of call.ids and call.penalties, each id once
+  int first_ban, n_bans;           // of call.ids
+  int top_k;                       // 0 is off
+  int is_greedy;
+  int forced;  // the token whose chance is asked for in place of a draw, or -1
+};
+
+#define RWKV_DRAW_TOP 8
+
+struct rwkv_drawn {
+  int is_drawn;  // 0: only the CPU can tell
+  int id;
+  float logprob;  // before any cut
+  float kept;     // probability of all tokens that survived the filters
+  int n_top;
+  int top_ids[RWKV_DRAW_TOP];
+  float top_logprobs[RWKV_DRAW_TOP];
+};
+
+struct rwkv_draw_call {
+  const rwkv_draw_row* rows;  // (B)
+  const int* ids;
+  const float* penalties;
+  float* scratch;  // (B, V)
+  rwkv_drawn* drawn;  // (B)
+  int n_rows, n_vocab;
+};
+
 enum rwkv_cuda_type { RWKV_CUDA_FP32 = 0, RWKV_CUDA_FP16 = 1, RWKV_CUDA_BF16 = 2 };

@@ -7,19 +7,23 @@
 #define RWKV_DEVICE __device__ __forceinline__
 // The 1: else ptxas spills a few words where that lets one more block onto a processor.
 #define RWKV_KERNEL(name, threads) extern "C" __global__ void __launch_bounds__(threads, 1) name
-#define RWKV_SHARED(name, count) __shared__ __align__(16) float name[count]
+#define RWKV_SHARED_OF(type, name, count) __shared__ __align__(16) type name[count]
 #define RWKV_UNROLL _Pragma("unroll")
 #define RWKV_UNROLL_2 _Pragma("unroll 2")
+#define RWKV_UNROLL_8 _Pragma("unroll 8")
 #define RWKV_IS_DEVICE 1
 #else
 #include "host_shim.h"
 #define RWKV_DEVICE inline
 #define RWKV_KERNEL(name, threads) extern "C" void name
-#define RWKV_SHARED(name, count) float* name = host_shim::shared(count)
+#define RWKV_SHARED_OF(type, name, count) \
+  type* name = reinterpret_cast<type*>(host_shim::shared(static_cast<int>((count) * sizeof(type) / sizeof(float))))
 #define RWKV_UNROLL
 #define RWKV_UNROLL_2
+#define RWKV_UNROLL_8
 #define RWKV_IS_DEVICE 0
 #endif
+#define RWKV_SHARED(name, count) RWKV_SHARED_OF(float, name, count)
 
 namespace rwkv {
 
@@ -43,9 +47,15 @@ RWKV_DEVICE void sync_warp() { __syncwarp(); }
 RWKV_DEVICE float float_of_bits(unsigned bits) { return __uint_as_float(bits); }
 RWKV_DEVICE unsigned bits_of_float(float x) { return __float_as_uint(x); }
 RWKV_DEVICE float exponential(float x) { return expf(x); }
+RWKV_DEVICE float logarithm(float x) { return logf(x); }
 RWKV_DEVICE float multiply_add(float a, float b, float c) { return __fmaf_rn(a, b, c); }
 RWKV_DEVICE float larger(float a, float b) { return fmaxf(a, b); }
 RWKV_DEVICE float smaller(float a, float b) { return fminf(a, b); }
+RWKV_DEVICE float raised(float x, float power) { return powf(x, power); }
+RWKV_DEVICE double raised(double x, double power) { return pow(x, power); }
+
+// Takes the next place of a list in shared memory; in which order threads get theirs is not said.
+RWKV_DEVICE int next_place(int* n_taken) { return atomicAdd(n_taken, 1); }
 
 // The sum over LANES neighbouring threads, in all of them. Every thread of the warp must call it.
 template <int LANES>
@@ -90,8 +100,11 @@ using host_shim::exponential;
 using host_shim::float_of_bits;
 using host_shim::group_sum;
 using host_shim::larger;
+using host_shim::logarithm;
 using host_shim::mma_tile;
 using host_shim::multiply_add;
+using host_shim::next_place;
+using host_shim::raised;
 using host_shim::smaller;
 using host_shim::sync_block;
 using host_shim::sync_warp;
@@ -101,6 +114,8 @@ using host_shim::thread_index;
 inline float load(const fp16* from) { return host_shim::float_of_f16(from->bits); }
 inline void store(fp16* to, float x) { to->bits = host_shim::f16_of_float(x); }
 #endif
+
+RWKV_DEVICE float infinity() { return float_of_bits(0x7f800000u); }
 
 RWKV_DEVICE float load(const float* from) { return *from; }
 RWKV_DEVICE void store(float* to, float x) { *to = x; }

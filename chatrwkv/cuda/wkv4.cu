@@ -14,7 +14,3 @@ RWKV_EXPORT int rwkv_cuda_wkv4(const rwkv_channels_call* call, int type, void* s
   const long long n_blocks = call->n_tokens ? (n_threads + rwkv::WKV4_THREADS - 1) / rwkv::WKV4_THREADS : 0;
   return rwkv::launch(KERNELS[type], n_blocks, rwkv::WKV4_THREADS, *call, stream);
 }
-
-RWKV_EXPORT int rwkv_cuda_sizes(int which) {
-  return static_cast<int>(which == 0 ? sizeof(rwkv_heads_call) : sizeof(rwkv_channels_call));
-}

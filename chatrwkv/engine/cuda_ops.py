@@ -79,11 +79,16 @@ def _stream(device: torch.device) -> int:
     return int(torch.cuda.current_stream(device).cuda_stream) if device.type == "cuda" else 0
 
 
-def _queue(launch: Launch, kernel: str, call: Call, x: torch.Tensor) -> None:
-    code = launch(kernel, call, TYPES[x.dtype], _stream(x.device))
+def queue(launch: Launch, kernel: str, call: Call, number_type: NumberType, device: torch.device) -> None:
+    """Queue a call on the current stream of `device`.
+
+    Raises:
+        DeviceLost: it could not be started.
+    """
+    code = launch(kernel, call, number_type, _stream(device))
     if code:
         raise DeviceLost(
-            f"The {kernel} kernel could not be started on {x.device}: CUDA error {code}.",
+            f"The {kernel} kernel could not be started on {device}: CUDA error {code}.",
             hint="Load the model again, on the CPU if it happens again.",
         )
 
@@ -108,7 +113,7 @@ def launch_heads(
         *(_address(rows), s.data_ptr(), y.data_ptr()),
         *r.shape,
     )
-    _queue(launch, kernel, call, r)
+    queue(launch, kernel, call, TYPES[r.dtype], r.device)
     return y
 
 
@@ -136,7 +141,7 @@ def launch_channels(
         log_eps is not None,
         *k.shape,
     )
-    _queue(launch, "wkv4", call, k)
+    queue(launch, "wkv4", call, TYPES[k.dtype], k.device)
     return y
 
 
@@ -144,7 +149,8 @@ def _launcher(generation: str, x: torch.Tensor) -> Launch | None:
     return cuda_kernels.launcher(x.device, generation) if x.is_cuda else None
 
 
-def _current(device: torch.device) -> AbstractContextManager[object]:
+def current(device: torch.device) -> AbstractContextManager[object]:
+    """Makes a CUDA device the current one."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
@@ -198,7 +204,7 @@ def _heads(
     launch = _launcher(generation, r)
     if launch is None:
         return _heads_by_ops(tensors, s, lengths)
-    with _current(r.device):
+    with current(r.device):
         kernel = generation
         if generation == "wkv7" and (forms := cuda_kernels.forms(r.device)) is not None:
             kernel = forms.best(
@@ -276,7 +282,7 @@ def wkv4(
     _check_state("wkv4", "sums", sums)
     launch = _launcher("wkv4", k)
     if launch is not None:
-        with _current(k.device):
+        with current(k.device):
             return launch_channels(launch, vectors, sums, lengths, log_eps)
     if not k.numel():
         return torch.empty_like(k, memory_format=torch.contiguous_format)

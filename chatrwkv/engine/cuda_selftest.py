@@ -1,13 +1,16 @@
-"""The CUDA kernels against `ops` in float64 on the CPU, before their first use in a process."""
+"""The CUDA kernels against `ops` in float64 and the sampler of the CPU, before their first use in a process."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from chatrwkv.engine import ops
+from chatrwkv.engine.cuda_draw import DeviceDraws
 from chatrwkv.engine.cuda_ops import TYPES, launch_channels, launch_heads
+from chatrwkv.engine.params import SamplingParams
+from chatrwkv.engine.sampling import Sampler
 from chatrwkv.errors import KernelMismatch
 
 if TYPE_CHECKING:
@@ -21,6 +24,17 @@ _LENGTHS = (37, 0, 18)
 _HEADS = 2
 _SIZES = (64, 40)  # the usual head size, and one that is padded
 _CHANNELS = 70
+_VOCABULARY, _POSITION = 3000, 3
+_SETTINGS: tuple[dict[str, Any], ...] = (
+    {},
+    {"temperature": 0.0},
+    {"temperature": 0.7, "top_p": 1.0, "top_k": 50, "min_p": 0.05},
+    {"temperature": 1.5, "top_p": 0.9, "temp_first": True},
+    {"top_p": 0.8, "top_p_x": 0.001, "top_a": 0.02, "cfg": 1.5},
+    {"mirostat": 3.0, "presence": 0.0, "frequency": 0.0},
+    {"temperature": 0.8, "top_p": 1.0},
+)
+_LOG_TOLERANCE = 1e-4
 
 
 def self_test(launch: Launch, kernel: str, device: torch.device) -> float:
@@ -30,7 +44,9 @@ def self_test(launch: Launch, kernel: str, device: torch.device) -> float:
         KernelMismatch: one is larger, or no number.
     """
     with torch.inference_mode():
-        if kernel == "wkv4":
+        if kernel == "draw":
+            worst = _draws(launch, device)
+        elif kernel == "wkv4":
             worst = max(_channels(launch, dtype, device) for dtype in TYPES)
         else:
             worst = max(_heads(launch, kernel, n, dtype, device) for n in _SIZES for dtype in TYPES)
@@ -53,6 +69,9 @@ class _Random:
 
     def uniform(self, *shape: int) -> Tensor:
         return torch.rand(shape, generator=self._generator)
+
+    def permutation(self, n: int) -> Tensor:
+        return torch.randperm(n, generator=self._generator).float()
 
 
 def _real(like: Tensor) -> Tensor:
@@ -110,6 +129,36 @@ def _channels(launch: Launch, dtype: torch.dtype, device: torch.device) -> float
         has_read = torch.tensor(_LENGTHS) > 0  # an empty row keeps its -1e30
         wanted = torch.stack(ends)[:, has_read]
         worst = max(worst, _error(sums.cpu()[:, has_read], wanted, 2 * _TOLERANCE[torch.float32]))
+    return worst
+
+
+def _draws(launch: Launch, device: torch.device) -> float:
+    """The same tokens as the sampler of the CPU draws, and log-probabilities that differ in rounding only."""
+    random = _Random()
+    draws: DeviceDraws[int] = DeviceDraws(launch, device, _VOCABULARY)
+    rows, wishes = {}, {}
+    for i, settings in enumerate(_SETTINGS):
+        sampler = Sampler(SamplingParams(seed=i, **settings), _VOCABULARY, banned=range(i, _VOCABULARY, 7))
+        for token_id in (1, 5, 5, 2999):
+            sampler.accept(token_id)
+        # Neighbours are a hundredth apart, so that rounding exchanges none of them.
+        logits, beside = (random.permutation(_VOCABULARY) / 100 for _ in range(2))
+        is_guided, wish = sampler.params.cfg != 1, sampler.wish(_POSITION)
+        assert wish is not None, "none of them is locally typical"
+        wishes[i] = (wish, logits.to(device), beside.to(device) if is_guided else None)
+        rows[i] = (sampler, sampler.pick(logits, _POSITION, beside if is_guided else None))
+    draws.queue(wishes)
+    answers, worst = draws.collect(), 0.0
+    for i, (sampler, wanted) in rows.items():
+        found = sampler.granted(answers[i]) if i in answers else None
+        if found is None or [found.id, *(i for i, _ in found.top)] != [
+            wanted.id,
+            *(i for i, _ in wanted.top),
+        ]:
+            return torch.inf
+        pairs = [(found.logprob, wanted.logprob), (found.mu or 0.0, wanted.mu or 0.0)]
+        pairs += [(a, b) for (_, a), (_, b) in zip(found.top, wanted.top, strict=True)]
+        worst = max([worst, *(abs(a - b) / _LOG_TOLERANCE for a, b in pairs)])
     return worst
 
 

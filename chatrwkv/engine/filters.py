@@ -52,10 +52,16 @@ def unsurprising(ranking: Ranking, mu: float) -> int:
 
     Source: architectures sheet 15.3 (ai00), without its top-k.
     """
-    floor = 2.0 ** min(-mu, 64.0)  # forced tokens that nobody expected press the bound down without end
+    floor = unsurprising_floor(mu)
     while (n := ranking.n_from(lambda total: floor * total)) is None:
         ranking.extend()
     return min(n + 1, len(ranking.ids))
+
+
+def unsurprising_floor(mu: float) -> float:
+    """The probability whose surprise is `mu` bits."""
+    # forced tokens that nobody expected press the bound down without end
+    return math.pow(2.0, min(-mu, 64.0))
 
 
 def _cut(ranking: Ranking, params: SamplingParams) -> int | None:

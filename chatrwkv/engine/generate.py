@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from chatrwkv.engine.events import Event
     from chatrwkv.engine.model import LoadedModel, Model
     from chatrwkv.engine.request import GenerateRequest, Prompt
-    from chatrwkv.engine.sampling import Picked
+    from chatrwkv.engine.sampling import Granted, Picked, Wish
 
 
 class Outlet(Protocol):
@@ -96,9 +96,10 @@ def device_of(model: Model) -> torch.device:
 def resting(snapshot: Snapshot) -> Snapshot:
     """The snapshot with its tensors in main memory: a hundred chats must not fill the graphics card."""
     tensors = snapshot.state.tensors
-    if all(tensor.device.type == "cpu" for tensor in tensors.values()):
+    if all(tensor.device.type == "cpu" for tensor in (snapshot.logits, *tensors.values())):
         return snapshot
-    return replace(snapshot, state=State({name: tensor.cpu() for name, tensor in tensors.items()}))
+    state = State({name: tensor.cpu() for name, tensor in tensors.items()})
+    return replace(snapshot, state=state, logits=snapshot.logits.cpu())
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,16 +165,22 @@ class Reply:
         self._logits = snapshot.logits
         self.stats = stats
 
-    def draw(self, freeze: Callable[[], State]) -> int | None:
+    def wish(self) -> tuple[Wish, Tensor, Tensor | None] | None:
+        """The next draw, for a device that does it: also the logits, and those beside; None: see `Sampler.wish`."""
+        wish = self._sampler.wish(self._position, self._forced[0] if self._forced else None)
+        return None if wish is None else (wish, self._heard, self._beside_logits)
+
+    def draw(self, freeze: Callable[[], State], granted: Granted | None = None) -> int | None:
         """Draw a token: the id to read next, or None when it ended the reply.
 
         Args:
             freeze: a copy of this reply's row as it is, before the token.
+            granted: what a device drew for the `wish`; None draws here.
 
         Raises:
             NumericalError: there is nothing to draw from.
         """
-        picked = self._pick()
+        picked = self._pick(granted)
         if picked.id == self._end_id:
             self.finish(FinishReason.END, freeze)
             return None
@@ -200,9 +207,11 @@ class Reply:
             return None
         return picked.id
 
-    def _pick(self) -> Picked:
-        if self._forced:
-            forced = self._forced.popleft()
+    def _pick(self, granted: Granted | None) -> Picked:
+        forced = self._forced.popleft() if self._forced else None
+        if granted is not None:
+            return self._sampler.granted(granted)
+        if forced is not None:
             return self._sampler.weigh(self._heard, self._position, forced, self._beside_logits)
         return self._sampler.pick(self._heard, self._position, self._beside_logits)
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from chatrwkv.engine import kernels
 from chatrwkv.engine.chance import uniform
-from chatrwkv.engine.filters import surviving, unsurprising
+from chatrwkv.engine.filters import surviving, unsurprising, unsurprising_floor
 from chatrwkv.engine.ranking import Head, Logits
 from chatrwkv.engine.tokens.tokenizer import END
 from chatrwkv.errors import NumericalError
@@ -44,8 +44,9 @@ if TYPE_CHECKING:
 N_TOP = 8  # candidates reported with each token
 _WEIGHTLESS = " \t0123456789"
 _LEAST = math.log(1e-38)  # stands for -inf where a token is weighed that could not be drawn
-_COLDEST = 1e-6  # less is 0 in float32 sooner or later, and 0 / 0 no number
+COLDEST = 1e-6  # less is 0 in float32 sooner or later, and 0 / 0 no number
 _UNREPEATABLE = "，：？！"
+_NONE = np.zeros(0, np.float32)
 _NEVER = -1e9  # as chat.py has it: finite, so that a reply of nothing else is still possible
 
 
@@ -85,6 +86,43 @@ class Picked:
     """The 8 likeliest as (id, logprob)."""
     mu: float | None = None
     """Mirostat's bound for the next token, in bits; None where mirostat is off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is done to the logits before the softmax, in this order."""
+
+    newline_bias: float
+    """Added to the logit of the marked line end; 0 changes nothing."""
+    penalised: Ids
+    penalties: NDArray[np.float32]
+    """Subtracted from the logits of `penalised`."""
+    banned: Ids
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One draw, for who does it where the logits are."""
+
+    params: SamplingParams
+    rules: Rules
+    newline: int | None
+    chance: float
+    floor: float
+    """Mirostat's, see `filters.unsurprising_floor`; 0 where it is off."""
+    forced: int | None
+    """The token that comes next anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The answer to a wish; as `Picked`."""
+
+    id: int
+    logprob: float
+    kept: float
+    """Probability of all tokens that survived the filters."""
+    top: tuple[tuple[int, float], ...]
 
 
 class Sampler:
@@ -155,14 +193,39 @@ class Sampler:
         """
         return self._picked(self._ranking(logits, position, beside), token_id)
 
+    def wish(self, position: int, forced: int | None = None) -> Wish | None:
+        """What `pick`, or `weigh` of a forced token, would do; None if it takes a look at the whole vocabulary."""
+        params = self.params
+        is_free = forced is None and params.temperature > 0 and not params.has_mirostat
+        if is_free and params.typical < 1:
+            return None
+        return Wish(
+            params,
+            self._rules(position),
+            self._marks.newline,
+            uniform(self.seed, position),
+            unsurprising_floor(self.mu) if params.has_mirostat else 0.0,
+            forced,
+        )
+
+    def granted(self, answer: Granted) -> Picked:
+        """The report of a draw that was done elsewhere."""
+        return self._report(answer.id, answer.logprob, answer.kept, answer.top)
+
     def _picked(self, ranking: Ranking, token_id: int) -> Picked:
+        kept = 1.0
         if self.params.has_mirostat:
             ranking.settle()
-        logprob = max(ranking.logprob(token_id), _LEAST)
-        top, mu = tuple((i, ranking.logprob(i)) for i in ranking.ids[:N_TOP].tolist()), None
+            kept = ranking.cum[unsurprising(ranking, self.mu) - 1] / ranking.total
+        top = tuple((i, ranking.logprob(i)) for i in ranking.ids[:N_TOP].tolist())
+        return self._report(token_id, ranking.logprob(token_id), kept, top)
+
+    def _report(
+        self, token_id: int, logprob: float, kept: float, top: tuple[tuple[int, float], ...]
+    ) -> Picked:
+        logprob, mu = max(logprob, _LEAST), None
         if self.params.has_mirostat:
-            target, kept = self.params.mirostat, ranking.cum[unsurprising(ranking, self.mu) - 1]
-            surprise = math.log2(kept / ranking.total) - logprob / math.log(2)
+            target, surprise = self.params.mirostat, math.log2(kept) - logprob / math.log(2)
             mu = min(self.mu - self.params.mirostat_rate * (surprise - target), 4 * target)
         return Picked(token_id, logprob, top, mu)
 
@@ -185,29 +248,41 @@ class Sampler:
 
     def _ranking(self, logits: Tensor | Floats, position: int, beside: Tensor | Floats | None) -> Ranking:
         """Guidance, rules, bans, penalties; what is left is what the one softmax is of."""
-        params, marks, x = self.params, self._marks, self._room.x
+        params, newline, x = self.params, self._marks.newline, self._room.x
         np.copyto(x, self._floats(logits))
         if beside is not None:
             x *= np.float32(params.cfg)
             x += np.float32(1 - params.cfg) * self._floats(beside)
-        if params.newline_rule and marks.newline is not None:
-            x[marks.newline] += newline_bias(position)
-        if params.anti_repeat and self.last_id in marks.unrepeatable:
-            x[self.last_id] = -math.inf
-        x[self._banned] = -math.inf
-        if position < params.min_tokens and marks.end is not None:
-            x[marks.end] = -math.inf
-        n = len(self._slots)
-        if n:
-            x[self._ids[:n]] -= (params.presence + self._counts[:n] * params.frequency).astype(np.float32)
+        rules = self._rules(position)
+        if rules.newline_bias and newline is not None:
+            x[newline] += rules.newline_bias
+        if len(rules.penalised):
+            x[rules.penalised] -= rules.penalties
+        x[rules.banned] = -math.inf
         if params.temp_first and params.temperature and math.isfinite(best := x.max()):
             x -= best  # so that a small temperature cannot overflow them
-            x /= np.float32(max(params.temperature, _COLDEST))
+            x /= np.float32(max(params.temperature, COLDEST))
         return self._room.ranking()
+
+    def _rules(self, position: int) -> Rules:
+        params, marks, n = self.params, self._marks, len(self._slots)
+        has_bias = params.newline_rule and marks.newline is not None
+        penalties = (params.presence + self._counts[:n] * params.frequency).astype(np.float32) if n else _NONE
+        barred = []
+        if params.anti_repeat and self.last_id in marks.unrepeatable:
+            barred.append(self.last_id)
+        if position < params.min_tokens and marks.end is not None:
+            barred.append(marks.end)
+        return Rules(
+            newline_bias(position) if has_bias else 0.0,
+            self._ids[:n],
+            penalties,
+            np.append(self._banned, barred).astype(np.intp) if barred else self._banned,
+        )
 
     def _floats(self, logits: Tensor | Floats) -> Floats:
         """As NumPy has them."""
-        x = logits if isinstance(logits, np.ndarray) else logits.numpy()
+        x = logits if isinstance(logits, np.ndarray) else logits.cpu().numpy()
         if x.shape != (self.n_vocab,):
             raise NumericalError(f"The model gave logits of the shape {x.shape}, not {(self.n_vocab,)}.")
         return x

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import torch
 
+from chatrwkv.engine.drawing import Drawing
 from chatrwkv.engine.events import Failed, Finished, FinishReason, GenerationStats, Prefilled
 from chatrwkv.engine.faults import foreign_errors
 from chatrwkv.engine.generate import Reply, Tape, check_prompt, device_of, last_logits, resting
@@ -162,6 +163,7 @@ class Scheduler:
         self._waiting: deque[tuple[GenerateRequest, Outlet]] = deque()
         self._prompts: _Pack[_Prefill] = _Pack(device)
         self._replies: _Pack[_Seat] = _Pack(device)
+        self.drawing = Drawing(device, self._model.spec.n_vocab)
 
     def add(self, requests: Iterable[tuple[GenerateRequest, Outlet]]) -> None:
         """Let replies take part from the next turn on."""
@@ -322,9 +324,10 @@ class Scheduler:
     def _decode(self) -> None:
         drawn: dict[Reply, int] = {}
         over = set()
+        granted = self.drawing.answers()
         for row, reply in self._own_rows():
             try:
-                token_id = reply.draw(partial(self._replies.freeze, row))
+                token_id = reply.draw(partial(self._replies.freeze, row), granted.get(reply))
             except NumericalError as error:  # this row's numbers only
                 reply.outlet.put(Failed(error))
                 token_id = None
@@ -336,8 +339,8 @@ class Scheduler:
         if not drawn:
             return
         seats = self._replies.items
-        logits = self._model.step([drawn[seat.reply] for seat in seats], self._replies.scratch).cpu()
-        for seat, fresh in zip(seats, logits, strict=True):
+        logits = self._model.step([drawn[seat.reply] for seat in seats], self._replies.scratch)
+        for seat, fresh in zip(seats, self.drawing.kept(logits), strict=True):
             seat.hear(drawn[seat.reply], fresh)
         full = set()
         for row, reply in self._own_rows():
@@ -345,3 +348,4 @@ class Scheduler:
                 reply.finish(FinishReason.LENGTH, partial(self._replies.freeze, row))
                 full.add(reply)
         self._dismiss(full)
+        self.drawing.ask(reply for _, reply in self._own_rows())

@@ -1,12 +1,15 @@
 // Runs CUDA blocks on the host, one after another, so that indexing and arithmetic are tested where no GPU is.
 //
 // The threads of a block are fibers (ucontext) that really wait for each other: 128 system threads on two cores
-// need about a millisecond a barrier, fibers a few microseconds. They also run in a known order, forwards or
+// need about a millisecond a barrier, fibers a few microseconds. Once begun they change by longjmp, which unlike
+// swapcontext asks nothing of the system. They also run in a known order, forwards or
 // backwards: what lacks a barrier is wrong in one of the two. Shared memory is full of NaN when a block
 // starts, and has a guard behind each array. Not a model of speed, nor of what threads of one warp may
 // do between barriers.
 #pragma once
 
+#undef _FORTIFY_SOURCE  // its longjmp refuses another stack
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cmath>
@@ -31,7 +34,9 @@ constexpr int DIVERGED = 9001, SHARED_OVERRUN = 9002;  // beyond CUDA's own erro
 enum class At { running, warp, block, end };
 
 struct Fiber {
-  ucontext_t context;
+  ucontext_t context;  // its beginning
+  jmp_buf place;       // where it waits
+  bool has_begun;
   std::unique_ptr<char[]> stack{new char[STACK_BYTES]};
   At at;
   int n_exchanges;
@@ -43,7 +48,7 @@ struct Block {
   std::vector<float> values[2];  // of the exchange of even and of odd number
   alignas(16) float shared[SHARED_FLOATS];
   std::vector<int> guards;
-  ucontext_t scheduler;
+  jmp_buf scheduler;
   std::function<void()> kernel;
   int index = 0, thread = 0;
 };
@@ -70,7 +75,7 @@ inline void wait(At what) {
   Block& b = block();
   Fiber& me = b.fibers[b.thread];
   me.at = what;
-  swapcontext(&me.context, &b.scheduler);
+  if (_setjmp(me.place) == 0) _longjmp(b.scheduler, 1);
 }
 
 inline void sync_block() { wait(At::block); }
@@ -133,14 +138,19 @@ inline float* shared(int count) {
 inline void enter() {
   Block& b = block();
   b.kernel();
-  b.fibers[b.thread].at = At::end;  // uc_link leads back to the scheduler
+  b.fibers[b.thread].at = At::end;
+  _longjmp(b.scheduler, 1);
 }
 
 inline void resume(int thread) {
   Block& b = block();
   b.thread = thread;
-  b.fibers[thread].at = At::running;
-  swapcontext(&b.scheduler, &b.fibers[thread].context);
+  Fiber& fiber = b.fibers[thread];
+  fiber.at = At::running;
+  if (_setjmp(b.scheduler) != 0) return;
+  if (fiber.has_begun) _longjmp(fiber.place, 1);
+  fiber.has_begun = true;
+  setcontext(&fiber.context);
 }
 
 // Runs one warp until its threads wait for the block or are done; false if they part ways.
@@ -162,7 +172,7 @@ inline bool run_block(int n_threads, bool backwards) {
     getcontext(&fiber.context);
     fiber.context.uc_stack.ss_sp = fiber.stack.get();
     fiber.context.uc_stack.ss_size = STACK_BYTES;
-    fiber.context.uc_link = &b.scheduler;
+    fiber.has_begun = false;
     makecontext(&fiber.context, enter, 0);
     fiber.at = At::block;
     fiber.n_exchanges = fiber.shared_used = 0;
@@ -214,9 +224,13 @@ inline float tf32_of(float x) {  // to nearest, ties away from zero, 10 bits beh
   return float_of_bits((bits_of_float(x) + 0x1000u) & ~0x1fffu);
 }
 inline float exponential(float x) { return std::exp(x); }
+inline float logarithm(float x) { return std::log(x); }
 inline float multiply_add(float a, float b, float c) { return std::fma(a, b, c); }
 inline float larger(float a, float b) { return std::fmax(a, b); }
 inline float smaller(float a, float b) { return std::fmin(a, b); }
+inline float raised(float x, float power) { return std::pow(x, power); }
+inline double raised(double x, double power) { return std::pow(x, power); }
+inline int next_place(int* n_taken) { return (*n_taken)++; }
 
 inline float float_of_f16(unsigned short bits) {
   const int exponent = (bits >> 10) & 31, fraction = bits & 1023;

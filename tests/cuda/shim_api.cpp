@@ -54,12 +54,24 @@ extern "C" int shim_overrun() { return host_shim::run(overrun, 1, 32); }
 #include "calls.h"
 
 namespace {
-bool is_channels(const char* name) { return std::strstr(name, "wkv4") != nullptr; }
+enum class Kind { heads, channels, draw };
 struct Function {
   void* kernel;
-  bool has_channels;
+  Kind kind;
 };
 std::vector<std::unique_ptr<Function>> functions;
+
+Kind kind_of(const char* name) {
+  if (std::strcmp(name, "rwkv_draw") == 0) return Kind::draw;
+  return std::strstr(name, "wkv4") ? Kind::channels : Kind::heads;
+}
+
+template <class Call>
+int run_on_host(void* function, void* parameter, int n_blocks, int n_threads) {
+  const auto call = *static_cast<Call*>(parameter);
+  const auto kernel = reinterpret_cast<void (*)(Call)>(function);
+  return host_shim::run([kernel, call] { kernel(call); }, n_blocks, n_threads);
+}
 }  // namespace
 
 extern "C" int cuModuleLoadData(void** module, const void* image) {
@@ -69,10 +81,10 @@ extern "C" int cuModuleLoadData(void** module, const void* image) {
 extern "C" int cuModuleGetFunction(void** function, void*, const char* name) {
   void* kernel = dlsym(RTLD_DEFAULT, name);
   Dl_info here;
-  if (!kernel && dladdr(reinterpret_cast<void*>(&is_channels), &here))
+  if (!kernel && dladdr(reinterpret_cast<void*>(&kind_of), &here))
     kernel = dlsym(dlopen(here.dli_fname, RTLD_NOW), name);
   if (!kernel) return 500;  // CUDA_ERROR_NOT_FOUND
-  functions.push_back(std::make_unique<Function>(Function{kernel, is_channels(name)}));
+  functions.push_back(std::make_unique<Function>(Function{kernel, kind_of(name)}));
   *function = functions.back().get();
   return 0;
 }
@@ -81,12 +93,9 @@ extern "C" int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z
   if (y != 1 || z != 1 || ty != 1 || tz != 1) return 1;
   const Function& f = *static_cast<Function*>(function);
   const int n_blocks = static_cast<int>(x), n_threads = static_cast<int>(threads);
-  if (f.has_channels) {
-    const auto call = *static_cast<rwkv_channels_call*>(parameters[0]);
-    const auto kernel = reinterpret_cast<void (*)(rwkv_channels_call)>(f.kernel);
-    return host_shim::run([kernel, call] { kernel(call); }, n_blocks, n_threads);
+  switch (f.kind) {
+    case Kind::channels: return run_on_host<rwkv_channels_call>(f.kernel, parameters[0], n_blocks, n_threads);
+    case Kind::draw: return run_on_host<rwkv_draw_call>(f.kernel, parameters[0], n_blocks, n_threads);
+    default: return run_on_host<rwkv_heads_call>(f.kernel, parameters[0], n_blocks, n_threads);
   }
-  const auto call = *static_cast<rwkv_heads_call*>(parameters[0]);
-  const auto kernel = reinterpret_cast<void (*)(rwkv_heads_call)>(f.kernel);
-  return host_shim::run([kernel, call] { kernel(call); }, n_blocks, n_threads);
 }

@@ -21,8 +21,8 @@ from tests.cuda.compiling import ARCHITECTURES, compile_for, kernels_in
 from tests.cuda.conftest import cache_folder
 
 pytestmark = pytest.mark.timeout(300)  # a busy machine compiles ten times slower
-# Of 128 threads: two blocks a processor at least.
-MOST_REGISTERS = dict.fromkeys(KERNELS, 176) | {"wkv7_chunked": 240}
+# Of 128 threads: two blocks a processor at least. The draw has 1,024.
+MOST_REGISTERS = dict.fromkeys(KERNELS, 176) | {"wkv7_chunked": 240, "draw": 64}
 
 
 @pytest.fixture(scope="session")
@@ -130,10 +130,17 @@ def test_the_driver_launches_what_the_launchers_launch(shim, monkeypatch, tmp_pa
 def test_python_and_c_agree_on_the_structures():
     """A field in another order would be read as another pointer."""
     text = re.sub(r"//.*", "", (abi.SOURCES / "calls.h").read_text())
-    for name, mirror in (("rwkv_heads_call", abi.HeadsCall), ("rwkv_channels_call", abi.ChannelsCall)):
+    mirrors = {
+        "rwkv_heads_call": abi.HeadsCall,
+        "rwkv_channels_call": abi.ChannelsCall,
+        "rwkv_draw_call": abi.DrawCall,
+        "rwkv_draw_row": abi.DrawRow,
+        "rwkv_drawn": abi.Drawn,
+    }
+    for name, mirror in mirrors.items():
         body = re.search(rf"struct {name} {{(.*?)}};", text, re.DOTALL)
         assert body is not None
-        fields = re.findall(r"(\w+)\s*[,;]", body[1])
+        fields = re.findall(r"(\w+)(?:\[\w+\])?\s*[,;]", body[1])
         assert fields == [field[0] for field in mirror._fields_]
 
 

@@ -74,7 +74,7 @@ def test_nvcc_comes_first(machine, shim):
     machine.setattr(cuda_kernels, "with_nvcc", compiler(launch_of(shim)))
     assert cuda_kernels.launcher(GPU, "wkv7") is not None
     (status,) = cuda_kernels.status()
-    assert status.line == "cuda:0: wkv4, wkv5, wkv6, wkv7, wkv7_chunked by nvcc 13.0"
+    assert status.line == "cuda:0: wkv4, wkv5, wkv6, wkv7, wkv7_chunked, draw by nvcc 13.0"
     assert status.self_test_error is not None
     assert kernels.status().cuda == (status.line,)
 

@@ -7,7 +7,7 @@ import ctypes
 import pytest
 import torch
 
-from chatrwkv.cuda.abi import GENERATIONS, KERNELS
+from chatrwkv.cuda.abi import GENERATIONS, KERNELS, RECURRENCES
 from chatrwkv.engine import cuda_kernels, ops
 from chatrwkv.engine.cuda_ops import wkv4, wkv5, wkv6, wkv7
 from chatrwkv.engine.cuda_selftest import self_test
@@ -122,7 +122,7 @@ def test_the_self_test_passes_right_kernels(shim, generation):
     assert self_test(launch_of(shim), generation, CPU) < 1.0
 
 
-@pytest.mark.parametrize("generation", KERNELS)
+@pytest.mark.parametrize("generation", RECURRENCES)
 @pytest.mark.parametrize("fault", ["nothing written", "lengths ignored", "state not written"])
 def test_the_self_test_refuses_wrong_kernels(shim, generation, fault):
     """A self-test that cannot fail would let a broken driver write nonsense into every chat."""
@@ -152,7 +152,7 @@ def test_one_wrong_generation_does_not_take_the_others(shim):
         return 0 if name == "wkv6" else right(name, call, number_type, stream)
 
     usable, worst, problems = cuda_kernels.tested(wrong, CPU, KERNELS)
-    assert usable == ("wkv4", "wkv5", "wkv7", "wkv7_chunked")
+    assert usable == ("wkv4", "wkv5", "wkv7", "wkv7_chunked", "draw")
     assert worst is not None
     assert worst < 1.0
     assert len(problems) == 1
