@@ -112,31 +112,23 @@ int64_t rwkv_packed_bytes(int32_t format, int32_t rows, int32_t cols) {
 int32_t rwkv_pack(void* engine, int32_t format, const void* src, int32_t src_format, int32_t rows, int32_t cols,
                   int64_t row_stride, int64_t col_stride, uint8_t* dst) {
     if (!is_packed(format) || !is_source(src_format) || rows < 1 || cols < 1 || !src || !dst) return RWKV_BAD_ARGUMENT;
-    Pool& pool = static_cast<Engine*>(engine)->pool;
-    struct Context {
-        PackJob job;
-        float* room;
-        bool has_failed[Pool::max_workers];
-    } context = {{format, src, src_format, rows, cols, row_stride, col_stride, dst}, nullptr, {false}};
-    const int64_t room = static_cast<int64_t>(kTileRows) * cols;
-    context.room = static_cast<float*>(malloc(sizeof(float) * static_cast<size_t>(room * pool.threads())));
-    if (!context.room) return RWKV_NO_MEMORY;
+    Engine& e = *static_cast<Engine*>(engine);
+    const PackJob job = {format, src, src_format, rows, cols, row_stride, col_stride, dst};
     const int tiles = (rows + kTileRows - 1) / kTileRows, most = 100000;
     for (int first = 0; first < tiles; first += most) {
         struct Part {
-            Context* context;
+            const Kernels* kernels;
+            const PackJob* job;
             int first;
-        } part = {&context, first};
-        pool.run(
+        } part = {&e.kernels, &job, first};
+        e.pool.run(
             tiles - first < most ? tiles - first : most,
-            [](void* argument, int block, int worker) {
+            [](void* argument, int block, int) {
                 const Part& p = *static_cast<const Part*>(argument);
-                const int64_t floats = static_cast<int64_t>(kTileRows) * p.context->job.cols;
-                pack_tile(p.context->job, p.first + block, p.context->room + worker * floats);
+                pack_tile(*p.kernels, *p.job, p.first + block);
             },
             &part);
     }
-    free(context.room);
     return RWKV_OK;
 }
 

@@ -126,6 +126,8 @@ struct Kernels {
     int32_t (*read)(const uint8_t* data, int64_t n_bytes);  // a sum over it, as fast as it can be read
     void (*maxima)(const float* x, int n_blocks, int width, float* out);  // see head.inl
     double (*exp_sum)(const float* x, int n, float best);
+    // n columns of 16 rows, x (n rounded up to 8, 16): one scale a row, and the lines of INT8 or INT4
+    void (*pack_group)(int format, const float* x, int n, uint16_t* scales, uint8_t* lines);
 };
 
 constexpr int64_t kWideScratchBytes = (kMaxTokens + 16) * 32 * 4 + 2 * 64 * kLine + 256;

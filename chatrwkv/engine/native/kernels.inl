@@ -360,10 +360,11 @@ int32_t read(const uint8_t* data, int64_t n_bytes) {
 #include "heads6.inl"
 #include "heads7.inl"
 #include "head.inl"
+#include "pack.inl"
 
 const Kernels kLevel = {
     LEVEL_NAME, kHasBf16, kWideTokens, kFewTokens, kNarrowTokens, narrow, wide, norm, mix, choose, arrange, channels4, heads6,
-    heads7, read, maxima, exp_sum,
+    heads7, read, maxima, exp_sum, pack_group,
 };
 
 }  // namespace

@@ -9,5 +9,5 @@ struct PackJob {
     uint8_t* dst;
 };
 
-void pack_tile(const PackJob& job, int tile, float* room);  // room: 16 * cols floats
-void unpack(const rwkv_matrix& matrix, float* dst);         // float32 (rows, cols)
+void pack_tile(const Kernels& kernels, const PackJob& job, int tile);
+void unpack(const rwkv_matrix& matrix, float* dst);  // float32 (rows, cols)

@@ -80,6 +80,14 @@ LANES_INLINE I i_round(F x) { return {_mm256_cvtps_epi32(x.a), _mm256_cvtps_epi3
 LANES_INLINE F f_bits(I x) { return {_mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b)}; }
 LANES_INLINE I i_bits(F x) { return {_mm256_castps_si256(x.a), _mm256_castps_si256(x.b)}; }
 
+LANES_INLINE F f_where_less(F x, F y, F a, F b) {
+    return {_mm256_blendv_ps(b.a, a.a, _mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ)),
+            _mm256_blendv_ps(b.b, a.b, _mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ))};
+}
+LANES_INLINE I b_reaches(I x, I y) {
+    return {_mm256_cmpeq_epi8(_mm256_max_epu8(x.a, y.a), x.a), _mm256_cmpeq_epi8(_mm256_max_epu8(x.b, y.b), x.b)};
+}
+
 LANES_INLINE I i_dot(I acc, I x, I y) {
     return {_mm256_add_epi32(acc.a, _mm256_madd_epi16(x.a, y.a)), _mm256_add_epi32(acc.b, _mm256_madd_epi16(x.b, y.b))};
 }

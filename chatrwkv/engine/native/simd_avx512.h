@@ -59,6 +59,11 @@ LANES_INLINE I i_round(F a) { return _mm512_cvtps_epi32(a); }
 LANES_INLINE F f_bits(I a) { return _mm512_castsi512_ps(a); }
 LANES_INLINE I i_bits(F a) { return _mm512_castps_si512(a); }
 
+// x < y ? a : b in each lane
+LANES_INLINE F f_where_less(F x, F y, F a, F b) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(x, y, _CMP_LT_OQ), b, a); }
+// 255 in each byte, unsigned, with x >= y
+LANES_INLINE I b_reaches(I x, I y) { return _mm512_movm_epi8(_mm512_cmpge_epu8_mask(x, y)); }
+
 // acc + products of the int16 pairs of each lane
 LANES_INLINE I i_dot(I acc, I a, I b) { return _mm512_add_epi32(acc, _mm512_madd_epi16(a, b)); }
 

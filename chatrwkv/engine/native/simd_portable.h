@@ -126,6 +126,19 @@ LANES_INLINE I i_bits(F x) {
     memcpy(r.v, x.v, sizeof r.v);
     return r;
 }
+LANES_INLINE F f_where_less(F x, F y, F a, F b) {
+    EACH_LANE a.v[i] = x.v[i] < y.v[i] ? a.v[i] : b.v[i];
+    return a;
+}
+LANES_INLINE I b_reaches(I x, I y) {
+    uint8_t a[64], b[64];
+    memcpy(a, x.v, 64);
+    memcpy(b, y.v, 64);
+    for (int i = 0; i < 64; i++) a[i] = a[i] >= b[i] ? 255 : 0;
+    memcpy(x.v, a, 64);
+    return x;
+}
+
 LANES_INLINE I i_dot(I acc, I x, I y) {
     EACH_LANE {
         const int32_t low = (int32_t)(int16_t)x.v[i] * (int32_t)(int16_t)y.v[i];
