@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 # the first test compiles the library: 35 s on an idle machine, and more than the usual limit on a busy one
 pytestmark = pytest.mark.timeout(600)
 
-MAKERS = {
-    "6": checkpoints.rwkv6,
+MAKERS = {"5.2": checkpoints.rwkv5, "6": checkpoints.rwkv6}
+VARIANTS = {
+    "5.0": partial(checkpoints.rwkv5, minor=0),
+    "5.0 time_first": partial(checkpoints.rwkv5, minor=0, has_time_first=True),
+    "5.1": partial(checkpoints.rwkv5, minor=1),
 }
 KINDS = ("fp32", "bf16", "int8", "int4")
 # Of logits and states against the torch path with the same weights in float32.
@@ -85,6 +89,18 @@ def twins(model, n_rows: int) -> tuple[Scratch, Scratch]:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_step_and_scan_are_those_of_the_torch_path(library, make, kind, size):
+    assert_same(library, size, kind, make)
+
+
+@pytest.mark.parametrize("kind", ["fp32", "int8"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variants_of_5_are_those_of_the_torch_path(best, variant, kind):
+    """One decay and one bonus a head, with and without a gate."""
+    assert_same(best, SIZES[1], kind, VARIANTS[variant])
+
+
+def assert_same(library, size: Size, kind: str, make) -> None:
+    """Steps and a scan of three rows."""
     native, meant = native_and_meant(library, size, kind, make=make)
     a, b = twins(meant, 3)
     for i in range(4):
@@ -97,19 +113,21 @@ def test_step_and_scan_are_those_of_the_torch_path(library, make, kind, size):
     assert difference(found, expected, a, b) < bound
 
 
-@pytest.mark.parametrize("n_rows", range(1, 18))
-def test_any_number_of_rows_gives_each_row_its_own_reply(best, make, n_rows):
-    """The very bits of a reply that runs alone."""
-    for kind in KINDS:
-        native, _ = native_and_meant(best, Size(2, 64, 32, 50), kind, make=make)
-        alone = [native.blank().thaw() for _ in range(n_rows)]
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_number_of_rows_gives_each_row_its_own_reply(best, make, kind):
+    """The very bits of a reply that runs alone, for 1 to 17 rows."""
+    native, _ = native_and_meant(best, Size(2, 64, 32, 50), kind, make=make)
+    turns = [[(i + 3 * row) % 50 for row in range(17)] for i in range(2)]
+    alone = [native.blank().thaw() for _ in range(17)]
+    expected = [
+        torch.cat([native.step([token], s) for token, s in zip(ids, alone, strict=True)]) for ids in turns
+    ]
+    states = [scratch.freeze(0).digest() for scratch in alone]
+    for n_rows in range(1, 18):
         together = Scratch.stack([native.blank()] * n_rows)
-        for i in range(2):
-            ids = [(i + 3 * row) % 50 for row in range(n_rows)]
-            expected = torch.cat([native.step([token], s) for token, s in zip(ids, alone, strict=True)])
-            assert torch.equal(native.step(ids, together), expected)
-        for row, scratch in enumerate(alone):
-            assert together.freeze(row).digest() == scratch.freeze(0).digest()
+        for ids, logits in zip(turns, expected, strict=True):
+            assert torch.equal(native.step(ids[:n_rows], together), logits[:n_rows])
+        assert [together.freeze(row).digest() for row in range(n_rows)] == states[:n_rows]
 
 
 def test_one_thread_and_several_give_the_same_bits(best, make):
@@ -256,7 +274,7 @@ def test_the_option_k_clamp_reaches_the_native_code(library):
     assert difference(plain.scan([ids], a), meant.scan([ids], b), a, b) > 1e-2
 
 
-@pytest.mark.parametrize("generation", ["6"])
+@pytest.mark.parametrize("generation", MAKERS)
 @pytest.mark.parametrize(("kind", "bound"), [("fp32", 1e-8), ("bf16", 1e-3), ("int8", 5e-3), ("int4", 8e-2)])
 def test_trained_weights_stay_within_the_stated_kl_of_their_format(best, generation, kind, bound):
     """The museum against the torch path in float32, at once and token by token; bounds as in the README."""

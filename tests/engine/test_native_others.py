@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 
@@ -14,11 +17,18 @@ from tests import checkpoints
 from tests.checkpoints import Size
 from tests.engine.native_library import LEVELS, join_all, library_at, opened, saved, unasked
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 # the first test compiles the library: 35 s on an idle machine, and more than the usual limit on a busy one
 pytestmark = pytest.mark.timeout(600)
 
 SIZE = Size(2, 64, 32, 300)
-MAKERS = {"6": checkpoints.rwkv6}
+MAKERS: dict[str, Callable[..., dict[str, torch.Tensor]]] = {
+    "5.0": partial(checkpoints.rwkv5, minor=0),
+    "5.2": checkpoints.rwkv5,
+    "6": checkpoints.rwkv6,
+}
 
 
 @pytest.fixture

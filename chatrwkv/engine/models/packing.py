@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from chatrwkv.engine import quant
-from chatrwkv.engine.models import rwkv6, rwkv7
+from chatrwkv.engine.models import rwkv5, rwkv6, rwkv7
+from chatrwkv.engine.models.rwkv4 import Ffn4, Layer4
+from chatrwkv.engine.models.rwkv5 import Att5, Layer5
 from chatrwkv.engine.models.rwkv6 import Att6, Ffn6, Layer6
 from chatrwkv.engine.models.rwkv7 import Att7, Ffn7, Layer7, Lora
 from chatrwkv.engine.native.abi import Format
@@ -229,7 +231,7 @@ def _matrices6(layer: Layer6) -> Iterator[tuple[str, Tensor, bool]]:
     yield from _last_matrices(layer)
 
 
-def _last_matrices(layer: Layer6) -> Iterator[tuple[str, Tensor, bool]]:
+def _last_matrices(layer: Layer4 | Layer5 | Layer6) -> Iterator[tuple[str, Tensor, bool]]:
     yield "output", layer.att.output, True
     yield "ffn_key", layer.ffn.key, True
     yield "ffn_receptance", layer.ffn.receptance, True
@@ -258,7 +260,56 @@ def _ffn(of: Layer) -> tuple[Tensor, ...]:
     return *of("ffn_mixes"), of("ffn_key"), of("ffn_receptance"), of("ffn_value")
 
 
+# ---- RWKV-5: 5.0, 5.1 and 5.2 --------------------------------------------------------------------------------
+
+
+def _vectors5(layer: Layer5) -> dict[str, Tensor | None]:
+    att, ffn = layer.att, layer.ffn
+    heads = att.time_decay.shape[0]
+    whole = (heads, att.key.shape[0] // heads)  # 5.0 and 5.1 have one decay and one bonus a head
+    mixes = (att.mix_r, att.mix_k, att.mix_v, att.mix_g)
+    return {
+        **_norms(layer),
+        "mixes": _stacked(*(mix for mix in mixes if mix is not None)),
+        "ffn_mixes": _stacked(ffn.mix_k, ffn.mix_r),
+        "ln_x_weight": att.ln_x.weight,
+        "ln_x_bias": att.ln_x.bias,
+        "decay": att.time_decay.float().expand(whole),
+        "bonus": att.u().float().expand(whole),
+    }
+
+
+def _matrices5(layer: Layer5) -> Iterator[tuple[str, Tensor, bool]]:
+    att = layer.att
+    yield from ((name, getattr(att, name), True) for name in ("receptance", "key", "value"))
+    if att.gate is not None:
+        yield "gate", att.gate, True
+    yield from _last_matrices(layer)
+
+
+def _layer5(of: Layer) -> Layer5:
+    mix_r, mix_k, mix_v, *mix_g = of("mixes")
+    n_head = of.spec.n_head
+    att = Att5(
+        **{name: of(name) for name in ("receptance", "key", "value", "output")},
+        mix_k=mix_k,
+        mix_v=mix_v,
+        mix_r=mix_r,
+        mix_g=mix_g[0] if mix_g else None,
+        gate=of("gate") if of.has("gate") else None,
+        time_decay=of("decay").view(n_head, -1),
+        bonus=of("bonus").view(n_head, -1),
+        is_bonus_log=False,
+        ln_x=of.norm("ln_x"),
+    )
+    return Layer5(of.norm("ln1"), att, of.norm("ln2"), Ffn4(*_ffn(of)))
+
+
+_FIVE = Layout(rwkv5.RWKV5, rwkv5.blank, rwkv5.Weights5, _vectors5, _matrices5, _layer5)
 LAYOUTS: dict[Generation, Layout] = {
+    Generation.V5_0: _FIVE,
+    Generation.V5_1: _FIVE,
+    Generation.V5_2: _FIVE,
     Generation.V6: Layout(rwkv6.RWKV6, rwkv6.blank, rwkv6.Weights6, _vectors6, _matrices6, _layer6),
     Generation.V7: Layout(rwkv7.RWKV7, rwkv7.blank, rwkv7.Weights7, _vectors7, _matrices7, _layer7),
 }

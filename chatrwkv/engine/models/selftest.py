@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,6 +22,8 @@ from chatrwkv.engine.state import Scratch
 from chatrwkv.errors import KernelMismatch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from chatrwkv.engine.kernels import Library
@@ -146,4 +149,21 @@ def _time_mixers_6() -> dict[str, Tensor]:
     return tensors
 
 
-_TIME_MIXERS = {Generation.V6: _time_mixers_6, Generation.V7: _time_mixers_7}
+def _time_mixers_5(letters: str, per_head: int) -> dict[str, Tensor]:
+    C, N = _SPEC.n_embd, _SPEC.head_size
+    tensors: dict[str, Tensor] = {}
+    for i in range(_SPEC.n_layer):
+        att = f"blocks.{i}.att."
+        tensors |= {f"{att}time_mix_{j}": torch.rand(C) for j in letters} | _ffn_mixes(i, "time_mix")
+        tensors[att + "time_decay"] = torch.empty(C // N, per_head).uniform_(-6, 2)
+        tensors[att + "time_faaaa"] = torch.randn(C // N, per_head)
+        tensors[att + "gate.weight"] = _linear(C, C)
+    return tensors
+
+
+_TIME_MIXERS: dict[Generation, Callable[[], dict[str, Tensor]]] = {
+    Generation.V5_0: partial(_time_mixers_5, "kvr", 1),
+    Generation.V5_2: partial(_time_mixers_5, "kvrg", _SPEC.head_size),
+    Generation.V6: _time_mixers_6,
+    Generation.V7: _time_mixers_7,
+}
