@@ -6,8 +6,9 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING
 
-from training.text import facts, library
+from training.text import facts, library, names
 from training.text.generate_facts import CAPITALS, CONTINENTS, FOODS, HOMES, LANGUAGES, LEGS, SOUNDS, YOUNG
+from training.text.memories import PET_NAMES, PETS
 from training.text.wording import article, pick, said, stream, words
 
 if TYPE_CHECKING:
@@ -132,6 +133,37 @@ def why_not(rng: Random) -> Dialogue:
     return said(rng.choice(intent.ask), rng.choice(intent.answer), pick(rng, WHY_NOT), pick(rng, NO_REASON))
 
 
+def pet(rng: Random) -> Dialogue:
+    """An animal, and in the next turn its name, which the reply repeats."""
+    kind, name = rng.choice(PETS), names.drawn(rng) if rng.random() < 0.6 else rng.choice(PET_NAMES)
+    told = pick(
+        rng,
+        "I have a {}. / I got a {}. / We have a {} at home. / My {} is so sweet. / Today I got a new {}. / I love my {}.",
+    )
+    named = pick(
+        rng,
+        "{} / It is called {}. / Its name is {}. / {}. / We call it {}. / The name is {}. / It's {}. / {}, of course.",
+    )
+    noted = pick(
+        rng, "{n} is a good name for a {k}. / What a fine name for a {k}: {n}. / Say hello to {n} from me."
+    )
+    texts = [
+        told.format(kind),
+        pick(rng, "How nice! What is it called? / And what is its name? / What is your {} called?").format(
+            kind
+        ),
+    ]
+    texts += [named.format(name), noted.format(n=name, k=kind)]
+    if rng.random() < 0.4:
+        texts += [
+            pick(rng, "What is my {} called? / What was its name again? / Do you remember its name?").format(
+                kind
+            )
+        ]
+        texts += [f"Your {kind} is called {name}."]
+    return said(*texts)
+
+
 def animal(rng: Random) -> Dialogue:
     """Several questions about one animal, which is named once."""
     return _about(rng, ANIMALS)
@@ -185,6 +217,7 @@ MAKERS = (
     (3, asked),
     (7, another),
     (3, why_not),
+    (4, pet),
     (6, animal),
     (6, country),
     (3, back_again),
