@@ -55,7 +55,7 @@ SUMS = 0.15
 """Further sums, beside those among the generated dialogues: the slowest to learn."""
 GENERATED = 1.0
 """Generated dialogues for each hand-written one."""
-REPHRASED = 0.35
+REPHRASED = 0.4
 """Turns whose sentence is built anew: without it the model knows a question by its first words only."""
 HURRIED = 0.12
 """Turns with chat spellings and slips."""

@@ -77,6 +77,19 @@ AROUND = (
     "Change of subject: {q} / Let me try you: {q} / {q} I really want to know. / Good day! {q} / Dear bot, {q} / "
     "{q} Please be quick. / {q} My friend says you know. / Ok so {q} / um, {q} / {q} If it is not too much trouble."
 )
+BESIDE_THE_POINT = (
+    "I am on the sofa. {q} / I just had lunch. {q} / The sun is shining here. {q} / My cat sits on the keyboard. {q} / "
+    "It is late, but {q} / We are on a long drive. {q} / I read a book about this. {q} / My friends and I made a bet. {q} / "
+    "I am making a quiz. {q} / The children are asleep. {q} / I have a test tomorrow. {q} / I had a strange dream. {q} / "
+    "I saw something on the street today. {q} / My tea is getting cold. {q} / I woke up with this in my head: {q} / "
+    "You are small, but maybe you know: {q} / They say you are clever. {q} / I asked my brother and he laughed. {q} / "
+    "I have five minutes. {q} / My head is empty today. {q} / This may be easy, but {q} / I do not want to look it up. {q} / "
+    "No long talk, just this: {q} / I am new to this. {q} / I looked everywhere. {q} / Nobody could tell me so far. {q} / "
+    "My grandmother is here and asks: {q} / The radio is on, and I thought: {q} / It came up at dinner. {q} / {q} It came up at work. / "
+    "{q} We argue about it at home. / {q} I should know that, I guess. / {q} It has been on my mind all day. / "
+    "{q} I want to impress somebody. / {q} A short answer is enough. / {q} I will write it down. / {q} It is for a crossword. / "
+    "A thing I always mix up: {q} / What I came here for: {q} / Right, {q} / Hm, now then, {q} / {q} That would help me."
+)
 _HANDS_OFF = re.compile(
     r"^(say|repeat|echo|write|sort|type|spell|please say|can you say|my list)\b|[:\"]", re.IGNORECASE
 )
@@ -163,7 +176,7 @@ def rephrased(text: str, rng: Random) -> str:
     """The turn in another build, or as it is where no rule fits."""
     if _HANDS_OFF.search(text) or len(text.split()) > 14 or re.search(r"[.?!]\s", text):
         return text
-    rules = [*_RULES, _around] if text.endswith("?") else _RULES
+    rules = [*_RULES, _around, _around] if text.endswith("?") else _RULES
     for rule in rng.sample(rules, len(rules)):
         other = rule(text, rng)
         if other:
@@ -182,7 +195,7 @@ def _bare(text: str) -> str:
 
 
 def _around(text: str, rng: Random) -> str:
-    frame = pick(rng, AROUND)
+    frame = pick(rng, AROUND if rng.random() < 0.5 else BESIDE_THE_POINT)
     if not frame.startswith("{q}") and frame[frame.index("{q}") - 2] not in ".!?":
         text = text if text.startswith("I ") else text[:1].lower() + text[1:]
     return frame.format(q=text)
