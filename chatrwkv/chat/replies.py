@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 # What a crash may cost at most.
 SAVE_EVERY_S = 1.0
 SAVE_EVERY_TOKENS = 64
+_MEASURED_S = (
+    0.25  # tokens wait for the poll and come in handfuls: over a shorter time, their rate says nothing
+)
 
 
 class Mark(NamedTuple):
@@ -56,7 +59,7 @@ class ReplyView:
     n_tokens: int = 0
     """Drawn by this run so far."""
     tok_s: float = 0.0
-    """Decoding speed so far."""
+    """Decoding speed so far; 0 until it could be measured."""
 
     @property
     def is_running(self) -> bool:
@@ -251,7 +254,7 @@ class Reply:
             text=self._text,
             parts=tuple(self._parts),
             n_tokens=n,
-            tok_s=(n - 1) / took if took > 0 else 0.0,
+            tok_s=(n - 1) / took if took >= _MEASURED_S else 0.0,
         )
 
     def _add_parts(self, fresh: Sequence[Part]) -> None:

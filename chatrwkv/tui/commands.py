@@ -7,6 +7,7 @@ Knows neither screens nor chats: `verbs.py` does what is named here.
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -125,10 +126,17 @@ class Typed:
     commands: tuple[tuple[str, str], ...] = ()
     """Names and arguments, in order, before the text is sent."""
     unknown: str = ""
-    """A command that does not exist."""
+    """A command that does not exist, without its slash; or one of ChatRWKV that is a template here, as `+gen`."""
 
 
 _DIALECT = {"+": ("retry", ""), "++": ("retry", ""), "+++": ("continue", ""), "+reset": ("new", "")}
+_ELSEWHERE = {
+    "bye": "quit", "exit": "quit", "clear": "new", "reset": "new", "regen": "retry", "regenerate": "retry",
+    "template": "prompt", "settings": "set", "temp": "set temperature", "search": "find", "history": "chats",
+    "branch": "fork", "save": "state save", "load": "state load", "read": "learn", "file": "learn",
+}  # fmt: skip
+"""What the commands of llama.cpp, ollama and others are called here."""
+_TEMPLATE = re.compile(r"(\+(?:gen|i|qa|qq))\s")
 _SETTING = re.compile(r"(?:^|(?<=\s))-(temp|top_p)=([0-9]*\.?[0-9]+)(?=\s|$)")
 _SETTING_NAMES = {"temp": "temperature", "top_p": "top_p"}
 _COMMAND = re.compile(r"/([A-Za-z]+)(?:\s+(.*))?\Z", re.DOTALL)
@@ -139,6 +147,8 @@ def parse(line: str) -> Typed:
     stripped = line.strip()
     if stripped in _DIALECT:
         return Typed(commands=(_DIALECT[stripped],))
+    if found := _TEMPLATE.match(stripped):
+        return Typed(unknown=found[1])
     if stripped.startswith("//"):
         return Typed(text=stripped[1:])
     if found := _COMMAND.match(stripped):
@@ -150,6 +160,15 @@ def parse(line: str) -> Typed:
     if settings:
         return Typed(text=_SETTING.sub("", stripped).strip(), commands=settings)
     return Typed(text=line)
+
+
+def about_unknown(name: str) -> str:
+    """What to say to a command that does not exist, with the one that was probably meant."""
+    if name.startswith("+"):
+        return f"{name} of ChatRWKV is a template here: /prompt chooses one, as free, world-instruct or world-qa."
+    near = _ELSEWHERE.get(name) or next(iter(difflib.get_close_matches(name, _BY_NAME, n=1)), "")
+    meant = f"; did you mean /{near}?" if near else "."
+    return f"There is no command /{name}{meant} / lists all, and // begins a message with a slash."
 
 
 def fits(query: str, text: str) -> bool:

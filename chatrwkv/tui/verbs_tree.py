@@ -81,7 +81,9 @@ async def drop(screen: ChatCore, _: str) -> None:
     else:  # the keys go on to mean what they mean to a message: u brings back, k goes up
         screen.set_focus(view, scroll_visible=False)
     undo = "/undo" if view is None else "u"
-    screen.say(f"Removed {n} message{'' if n == 1 else 's'}. {undo} brings {'it' if n == 1 else 'them'} back.")
+    screen.say(
+        f"Removed {n} message{'' if n == 1 else 's'}. {undo} brings {'it' if n == 1 else 'them'} back."
+    )
 
 
 async def bookmark(screen: ChatCore, argument: str) -> None:

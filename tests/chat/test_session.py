@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from dataclasses import replace
 from random import Random
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -126,6 +127,27 @@ def test_another_thinking_mode_prefills_only_the_last_message(desk: Desk):
     view = ended(reply)
     assert desk.n_scanned - before == len("\n\nUser: two\n\nAssistant: <think")
     assert view.parts[0].kind == "think"
+
+
+def test_tokens_that_came_in_a_handful_are_no_speed(
+    make_desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+):
+    """Five tokens taken within microseconds once showed as 24,348 tok/s."""
+    now = 0.0
+    monkeypatch.setattr("chatrwkv.chat.replies.time", SimpleNamespace(monotonic=lambda: now))
+    gate = Gate()
+    desk = make_desk("handful", model=FakeModel(before=gate))
+    reply = desk.workspace.new_chat().send("one")
+    gate.allow(1 + 5)
+    while reply.poll().n_tokens < 5:
+        now += 1e-6
+    assert reply.view.tok_s == 0
+    now += 2
+    gate.allow(2)
+    wait_until(lambda: reply.poll().tok_s > 0)
+    assert reply.view.tok_s < 5
+    gate.open()
+    ended(reply)
 
 
 def test_a_stopped_reply_goes_on_with_nothing_prefilled(make_desk: Callable[..., Desk]):

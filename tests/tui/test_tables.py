@@ -10,7 +10,7 @@ import pytest
 
 from chatrwkv.config import InterfaceSettings, Settings
 from chatrwkv.tui import keys
-from chatrwkv.tui.commands import COMMANDS, fits, offers, parse
+from chatrwkv.tui.commands import _ELSEWHERE, COMMANDS, about_unknown, fits, offers, parse
 from chatrwkv.tui.verbs import VERBS
 from tests.tui.driver import running
 
@@ -93,6 +93,8 @@ def test_actions_of_the_chat_screen_exist():
         ("+", "", (("retry", ""),), ""),
         ("+++", "", (("continue", ""),), ""),
         ("1 + 1", "1 + 1", (), ""),
+        ("+gen Once upon", "", (), "+gen"),
+        ("+ideas", "+ideas", (), ""),
         ("go -temp=0.5", "go", (("set", "temperature 0.5"),), ""),
         ("-top_p=0.9", "", (("set", "top_p 0.9"),), ""),
         ("my-temp=5x", "my-temp=5x", (), ""),
@@ -101,6 +103,20 @@ def test_actions_of_the_chat_screen_exist():
 def test_what_a_line_means(line: str, text: str, commands: tuple[tuple[str, str], ...], unknown: str):
     typed = parse(line)
     assert (typed.text, typed.commands, typed.unknown) == (text, commands, unknown)
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("hlep", "/help"), ("models", "/model"), ("exit", "/quit"), ("save", "/state save"), ("+i", "/prompt")],
+)
+def test_an_unknown_command_names_the_one_that_was_meant(typed: str, meant: str):
+    assert f" {meant}" in about_unknown(typed)
+
+
+def test_the_names_of_other_programs_are_not_commands_here_and_lead_to_one_that_is():
+    names = {command.name for command in COMMANDS}
+    assert not names & set(_ELSEWHERE)
+    assert {meant.split()[0] for meant in _ELSEWHERE.values()} <= names
 
 
 def test_offers_are_ranked_and_fuzzy():

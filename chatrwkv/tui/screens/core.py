@@ -327,11 +327,7 @@ class ChatCore(ChatFrame):
         typed = commands.parse(event.text)
         if typed.unknown:
             self.prompt.give_back(event.text)
-            name = sanitise_name(typed.unknown)
-            self.say(
-                f"There is no command /{name}; / lists all, and // begins a message with a slash.",
-                is_problem=True,
-            )
+            self.say(commands.about_unknown(typed.unknown), is_problem=True)
         elif self.session is None and self._say_why_closed():
             self.prompt.give_back(event.text)
         elif self.session is None:
