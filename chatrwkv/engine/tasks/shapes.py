@@ -48,6 +48,11 @@ SHAPES = {
 
 def write_random(shape: Shape, path: Path, seed: int = 0) -> None:
     """Write a bf16 checkpoint (.safetensors): as large as a published one, and as good as noise."""
+    save_file(random_tensors(shape, seed), path)
+
+
+def random_tensors(shape: Shape, seed: int = 0) -> dict[str, Tensor]:
+    """The same in memory."""
     generator = torch.Generator().manual_seed(seed)
     tensors: dict[str, Tensor] = {}
 
@@ -70,7 +75,7 @@ def write_random(shape: Shape, path: Path, seed: int = 0) -> None:
         _layer(shape, f"blocks.{i}.", matrix, vector, is_first=i == 0)
     norm("ln_out")
     matrix("head.weight", shape.n_vocab, shape.n_embd)
-    save_file(tensors, path)
+    return tensors
 
 
 def _layer(shape: Shape, at: str, matrix: _Matrix, vector: _Vector, *, is_first: bool) -> None:
