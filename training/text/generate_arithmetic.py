@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from training.text.library import Dialogue
 
+WORDS_SHARE = 0.15
+"""Sums with number words, which are answered in words."""
 TOP = 20  # operands and most results stay within what 4.5 million parameters can learn by heart
 
 FRAMES = (
@@ -69,6 +71,14 @@ TIMES = "{a} times {b} / {a} * {b} / {a}*{b} / {a} times {b} / {a} x {b} / {a} m
 THINGS = words(
     "apples pears eggs books pens coins cookies cups balls stones stamps keys plums nuts candles tickets "
     "flowers shells buttons cakes oranges pencils cards sweets bananas spoons toys marbles hats"
+)
+COUNTED = THINGS + words(
+    "birds cats dogs children ducks fish mice sheep guests bees friends cars boats clouds stars trees"
+)
+COMING = words("come;arrive;join;turn up;are added;appear;are put there;come along;show up;are found", ";")
+GOING = words(
+    "go;go away;leave;are lost;break;vanish;run away;are gone;disappear;are taken;get lost;are sold;drop out",
+    ";",
 )
 NAMES = words("Tom Lisa Ben Mia Sam Nora Max Ida Leo Ella Paul Jane Finn Rosa Emil Lucy")
 
@@ -136,6 +146,20 @@ def story_difference(rng: Random) -> Dialogue:
         "{a} {t}, and {b} of them break. How many are whole?",
     ).format(a=a, b=b, t=things, n=name)
     return said(question, f"{a} minus {b} is {a - b}, so {a - b} {'is' if a - b == 1 else 'are'} left.")
+
+
+def story_short(rng: Random) -> Dialogue:
+    """A few words only: so many things, so many of them come or go."""
+    a, b = rng.randint(3, 12), rng.randint(2, 9)
+    things = rng.choice(COUNTED)
+    if rng.random() < 0.5:
+        frame = "{a} {t}, {b} more {come} / {a} {t} and then {b} {come} / There are {a} {t}. {b} more {come}. How many? / I see {a} {t}. Then {b} {come}. / There were {a} {t}, then {b} {come}, so"
+        ask = pick(rng, frame).format(a=a, b=b, t=things, come=rng.choice(COMING))
+        return said(ask, f"{a} plus {b} is {a + b}, so the answer is {a + b} {things}.")
+    a, b = max(a, b + 1), min(a - 1, b)
+    frame = "{a} {t}, {b} {go} / {a} {t} and then {b} {go} / There are {a} {t}. {b} of them {go}. How many? / I see {a} {t}. Then {b} {go}. / There were {a} {t} and {b} {go}, so"
+    ask = pick(rng, frame).format(a=a, b=b, t=things, go=rng.choice(GOING))
+    return said(ask, f"{a} minus {b} is {a - b}, so {a - b} {'is' if a - b == 1 else 'are'} left.")
 
 
 def go_on(rng: Random) -> Dialogue:
@@ -305,6 +329,7 @@ MAKERS = (
     (2, divide),
     (5, story_sum),
     (5, story_difference),
+    (4, story_short),
     (9, go_on),
     (3, count),
     (4, neighbour),
@@ -332,10 +357,13 @@ def _asked(
     rng: Random, forms: tuple[str, str], operands: tuple[int, int], word: str, result: int
 ) -> Dialogue:
     """A question from a frame with the bare sum in it, or one time in four a sentence of its own."""
-    a, b = operands
+    in_words = rng.random() < WORDS_SHARE
+    a, b = (number_word(n) if in_words else str(n) for n in operands)
     sums, sentences = forms
     if rng.random() < 0.25:
         ask = pick(rng, sentences).format(a=a, b=b)
     else:
         ask = pick(rng, FRAMES).format(pick(rng, sums).format(a=a, b=b))
-    return said(ask, f"{a} {word} {b} is {result}.")
+    if not in_words:
+        return said(ask, f"{a} {word} {b} is {result}.")
+    return said(sentence(ask), sentence(f"{a} {word} {b} is {number_word(result)}."))
