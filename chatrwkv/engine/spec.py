@@ -71,7 +71,9 @@ class ModelSpec:
         return self.generation in _NATIVE and self.head_size <= _MAX_NATIVE_HEAD
 
 
-_NATIVE = frozenset({Generation.V5_0, Generation.V5_1, Generation.V5_2, Generation.V6, Generation.V7})
+_NATIVE = frozenset(
+    {Generation.V4, Generation.V5_0, Generation.V5_1, Generation.V5_2, Generation.V6, Generation.V7}
+)
 _MAX_NATIVE_HEAD = 128  # kMaxHead of native/kernels.h
 _DAMAGED = "The file is damaged or unusual; download it again."
 _NO_WEIGHT = re.compile(r"(mask|time_state)$")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # the first test compiles the library: 35 s on an idle machine, and more than the usual limit on a busy one
 pytestmark = pytest.mark.timeout(600)
 
-MAKERS = {"5.2": checkpoints.rwkv5, "6": checkpoints.rwkv6}
+MAKERS = {"4": checkpoints.rwkv4, "5.2": checkpoints.rwkv5, "6": checkpoints.rwkv6}
 VARIANTS = {
     "5.0": partial(checkpoints.rwkv5, minor=0),
     "5.0 time_first": partial(checkpoints.rwkv5, minor=0, has_time_first=True),
@@ -283,11 +283,13 @@ def test_trained_weights_stay_within_the_stated_kl_of_their_format(best, generat
     ids = loaded.tokenizer.encode(
         "User: Tell me a story.\n\nAssistant: Once upon a time, a duck lived in a garden."
     )
-    expected = loaded.model.scan([ids], loaded.model.blank().thaw(), all_logits=True)[0].log_softmax(-1)
+    expected = (
+        loaded.model.scan([ids], loaded.model.blank().thaw(), all_logits=True)[0].double().log_softmax(-1)
+    )
     native = native_of(best, open_checkpoint(path).tensors, kind)
     found = native.scan([ids], native.blank().thaw(), all_logits=True)[0]
     scratch = native.blank().thaw()
     steps = torch.cat([native.step([token_id], scratch) for token_id in ids])
     for logits in (found, steps):
-        kl = (expected.exp() * (expected - logits.log_softmax(-1))).sum(-1)
+        kl = (expected.exp() * (expected - logits.double().log_softmax(-1))).sum(-1)
         assert float(kl.mean()) < bound

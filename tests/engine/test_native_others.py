@@ -25,6 +25,7 @@ pytestmark = pytest.mark.timeout(600)
 
 SIZE = Size(2, 64, 32, 300)
 MAKERS: dict[str, Callable[..., dict[str, torch.Tensor]]] = {
+    "4": checkpoints.rwkv4,
     "5.0": partial(checkpoints.rwkv5, minor=0),
     "5.2": checkpoints.rwkv5,
     "6": checkpoints.rwkv6,

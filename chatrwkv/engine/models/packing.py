@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from chatrwkv.engine import quant
-from chatrwkv.engine.models import rwkv5, rwkv6, rwkv7
-from chatrwkv.engine.models.rwkv4 import Ffn4, Layer4
+from chatrwkv.engine.models import rwkv4, rwkv5, rwkv6, rwkv7
+from chatrwkv.engine.models.rwkv4 import Att4, Ffn4, Layer4
 from chatrwkv.engine.models.rwkv5 import Att5, Layer5
 from chatrwkv.engine.models.rwkv6 import Att6, Ffn6, Layer6
 from chatrwkv.engine.models.rwkv7 import Att7, Ffn7, Layer7, Lora
@@ -305,8 +305,41 @@ def _layer5(of: Layer) -> Layer5:
     return Layer5(of.norm("ln1"), att, of.norm("ln2"), Ffn4(*_ffn(of)))
 
 
+# ---- RWKV-4 --------------------------------------------------------------------------------------------------
+
+
+def _vectors4(layer: Layer4) -> dict[str, Tensor | None]:
+    att, ffn = layer.att, layer.ffn
+    return {
+        **_norms(layer),
+        "mixes": _stacked(att.mix_r, att.mix_k, att.mix_v),
+        "ffn_mixes": _stacked(ffn.mix_k, ffn.mix_r),
+        "decay": att.time_decay,
+        "bonus": att.time_first,
+    }
+
+
+def _matrices4(layer: Layer4) -> Iterator[tuple[str, Tensor, bool]]:
+    yield from ((name, getattr(layer.att, name), True) for name in ("receptance", "key", "value"))
+    yield from _last_matrices(layer)
+
+
+def _layer4(of: Layer) -> Layer4:
+    mix_r, mix_k, mix_v = of("mixes")
+    att = Att4(
+        **{name: of(name) for name in ("receptance", "key", "value", "output")},
+        mix_k=mix_k,
+        mix_v=mix_v,
+        mix_r=mix_r,
+        time_decay=of("decay"),
+        time_first=of("bonus"),
+    )
+    return Layer4(of.norm("ln1"), att, of.norm("ln2"), Ffn4(*_ffn(of)))
+
+
 _FIVE = Layout(rwkv5.RWKV5, rwkv5.blank, rwkv5.Weights5, _vectors5, _matrices5, _layer5)
 LAYOUTS: dict[Generation, Layout] = {
+    Generation.V4: Layout(rwkv4.RWKV4, rwkv4.blank, rwkv4.Weights4, _vectors4, _matrices4, _layer4),
     Generation.V5_0: _FIVE,
     Generation.V5_1: _FIVE,
     Generation.V5_2: _FIVE,

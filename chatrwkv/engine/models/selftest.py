@@ -58,7 +58,9 @@ def self_test(library: Library) -> float:
 
 
 def _worst_of(library: Library, generation: Generation) -> float:
-    spec = replace(_SPEC, generation=generation)
+    spec = replace(
+        _SPEC, generation=generation, head_size=1 if generation is Generation.V4 else _SPEC.head_size
+    )
     tensors = _random_tensors() | _TIME_MIXERS[generation]()
     weights = packing.LAYOUTS[generation].build(tensors, spec, {})
     return max(_compare(library, spec, weights, kind) for kind in _FEW)
@@ -161,7 +163,19 @@ def _time_mixers_5(letters: str, per_head: int) -> dict[str, Tensor]:
     return tensors
 
 
+def _time_mixers_4() -> dict[str, Tensor]:
+    C = _SPEC.n_embd
+    tensors: dict[str, Tensor] = {}
+    for i in range(_SPEC.n_layer):
+        att = f"blocks.{i}.att."
+        tensors |= {f"{att}time_mix_{j}": torch.rand(C) for j in "kvr"} | _ffn_mixes(i, "time_mix")
+        tensors[att + "time_decay"] = torch.empty(C).uniform_(-6, 2)
+        tensors[att + "time_first"] = torch.randn(C)
+    return tensors
+
+
 _TIME_MIXERS: dict[Generation, Callable[[], dict[str, Tensor]]] = {
+    Generation.V4: _time_mixers_4,
     Generation.V5_0: partial(_time_mixers_5, "kvr", 1),
     Generation.V5_2: partial(_time_mixers_5, "kvrg", _SPEC.head_size),
     Generation.V6: _time_mixers_6,
