@@ -307,6 +307,8 @@ def loaded(
     tokenizer: ByteTokenizer | None = None,
     family: str = "g1",
     banned: frozenset[int] = frozenset(),
+    device: str = "cpu",
+    path: Path | None = None,
 ) -> LoadedModel:
     """`model` as `load_model` would hand it out."""
     from chatrwkv.engine.events import ModelInfo
@@ -314,15 +316,15 @@ def loaded(
 
     model = model or FakeModel()
     tokenizer = tokenizer or getattr(model, "tokenizer", None) or ByteTokenizer()
-    spec, path = model.spec, Path(f"/models/{name}.pth")
+    spec, path = model.spec, path or Path(f"/models/{name}.pth")
     info = ModelInfo(
         name=name, path=str(path), generation=str(spec.generation), n_layer=spec.n_layer,
         n_embd=spec.n_embd, n_vocab=spec.n_vocab, n_params=spec.n_params, fingerprint=spec.fingerprint,
-        tokenizer_id=tokenizer.tokenizer_id, device="cpu", dtype="float32",
+        tokenizer_id=tokenizer.tokenizer_id, device=device, dtype="float32",
         state_bytes=model.blank().n_bytes, card_family=family, n_context=spec.n_context,
     )  # fmt: skip
     return LoadedModel(
-        model=model, tokenizer=tokenizer, name=name, path=path, device="cpu", dtype="float32",
+        model=model, tokenizer=tokenizer, name=name, path=path, device=device, dtype="float32",
         banned=banned, info=info,
     )  # fmt: skip
 
@@ -337,6 +339,7 @@ class fake_loader:  # noqa: N801 - it stands where the function `load_model` sta
         speed: passes a second, for demonstrations; tests use a `Gate` as `before`.
         before: called before each forward pass of the models made here.
         gate: called once during each load.
+        gpu: the device that `auto` gives.
     """
 
     def __init__(
@@ -348,13 +351,17 @@ class fake_loader:  # noqa: N801 - it stands where the function `load_model` sta
         gate: Callable[[], object] | None = None,
         failures: Mapping[str, BaseException] | None = None,
         family: str = "g1",
+        gpu: str = "cpu",
     ) -> None:
+        self.gpu = gpu
         self.model = model
         self.before = before or (_pacer(speed) if speed else None)
         self.gate = gate or (lambda: None)
         self.failures = dict(failures or {})
         self.family = family
         self.loads: list[str] = []
+        self.devices: list[str] = []
+        """Where each load was asked to go."""
 
     def __call__(
         self,
@@ -367,6 +374,7 @@ class fake_loader:  # noqa: N801 - it stands where the function `load_model` sta
     ) -> LoadedModel:
         path = Path(path)
         self.loads.append(path.name)
+        self.devices.append(device)
         if progress is not None:
             progress(1, 2)
         self.gate()
@@ -375,7 +383,8 @@ class fake_loader:  # noqa: N801 - it stands where the function `load_model` sta
         if progress is not None:
             progress(2, 2)
         model = self.model or FakeModel(path.stem, before=self.before)
-        return loaded(model, name=path.stem, family=self.family)
+        place = self.gpu if device == "auto" else device
+        return loaded(model, name=path.stem, family=self.family, device=place, path=path)
 
 
 def _pacer(speed: float) -> Callable[[], object]:

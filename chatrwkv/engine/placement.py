@@ -11,7 +11,7 @@ import torch
 from chatrwkv.engine.plan import Plan, is_strategy, parse_strategy, plain_plan
 from chatrwkv.engine.reading import DTYPES, QUANTISED
 from chatrwkv.engine.spec import Generation
-from chatrwkv.errors import BadValue, ModelUnsupported
+from chatrwkv.errors import BadValue, DeviceLost, ModelUnsupported
 
 if TYPE_CHECKING:
     from chatrwkv.engine.spec import ModelSpec
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # bf16 decodes 1.3 times and prefills 3 times as fast (L12 C768), but not every CPU has them.
 _SMALL_PARAMS = 300_000_000
 _RESCALE_EVERY = 6  # layers, as the package has it; 999 in RWKV_RESCALE_LAYER is none
+_lost: set[str] = set()  # kinds of devices that stopped answering: CUDA's errors last as long as the process
 _NEEDS_FLOAT64 = (Generation.V5_0, Generation.V5_1, Generation.V5_2, Generation.V6)
 
 
@@ -73,18 +74,28 @@ def choose_device(device: str) -> torch.device:
 
     Raises:
         BadValue: no such device here.
+        DeviceLost: it stopped answering before.
     """
+    if device.partition(":")[0] in _lost:
+        raise DeviceLost(
+            f"{device} stopped answering before.", hint="Use the CPU, or start the program again."
+        )
     if _device_name(device) == "mps" and not torch.backends.mps.is_available():
         raise BadValue("mps was asked for, but torch does not see it.", hint="Use cpu.")
     if device in ("cpu", "mps"):
         return torch.device(device)
     n_cuda = torch.cuda.device_count()
     if device == "auto":
-        return torch.device("cuda:0" if n_cuda else "cpu")
+        return torch.device("cuda:0" if n_cuda and "cuda" not in _lost else "cpu")
     index = int(device.partition(":")[2] or 0)
     if index >= n_cuda:
         raise BadValue(f"{device} was asked for, but torch sees {n_cuda} CUDA devices.", hint="Use cpu.")
     return torch.device("cuda", index)
+
+
+def give_up(plan: str) -> None:
+    """A device of a plan stopped answering: from now on `auto` leaves its kind out, and asking for it is refused."""
+    _lost.update(kind for kind in ("cuda", "mps") if kind in plan)
 
 
 def choose_dtype(dtype: str, device: torch.device, n_params: int, *, is_exact_in_bf16: bool = False) -> str:

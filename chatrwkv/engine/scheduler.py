@@ -23,9 +23,10 @@ from chatrwkv.engine.events import Failed, Finished, FinishReason, GenerationSta
 from chatrwkv.engine.faults import foreign_errors
 from chatrwkv.engine.generate import Reply, Tape, check_prompt, device_of, last_logits, resting
 from chatrwkv.engine.identity import EMPTY_CHAIN, extend
+from chatrwkv.engine.placement import give_up
 from chatrwkv.engine.request import Prompt
 from chatrwkv.engine.state import Scratch
-from chatrwkv.errors import ChatRWKVError, NumericalError
+from chatrwkv.errors import ChatRWKVError, DeviceLost, NumericalError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -188,6 +189,8 @@ class Scheduler:
                 self._drop_cancelled()
                 self._decode()
         except ChatRWKVError as error:
+            if isinstance(error, DeviceLost):
+                give_up(self._loaded.device)
             self._fail(error)
 
     # -- who takes part -----------------------------------------------------------------------------------

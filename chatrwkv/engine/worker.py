@@ -15,6 +15,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
@@ -329,7 +330,8 @@ class EngineThread:
         if loaded is None:
             gc.collect()
             if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_initialized():
-                torch.cuda.empty_cache()
+                with suppress(RuntimeError):  # of a device that stopped answering
+                    torch.cuda.empty_cache()
 
     # -- the end ------------------------------------------------------------------------------------------
 

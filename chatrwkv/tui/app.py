@@ -203,13 +203,13 @@ class ChatApp(App[int]):
             return
         self._follow_load(job, then=self._open_state)
 
-    def start_load(self, ref: str) -> None:
+    def start_load(self, ref: str, *, device: str = "", dtype: str = "") -> None:
         """Load another model; the one that is there goes on until the new one has arrived.
 
         Raises:
             ModelNotFound: `ref` names nothing.
         """
-        self._follow_load(self.workspace.load_model(ref))
+        self._follow_load(self.workspace.load_model(ref, device=device, dtype=dtype))
 
     def _follow_load(self, job: Job[Any], then: Callable[[object], None] | None = None) -> None:
         entry = self.workspace.loading

@@ -68,6 +68,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("export", "[md|json|txt] [FILE]", "Write this chat to a file", "export", "export"),
     Command("import", "[FILE]", "Add chats of this program, ChatGPT, SillyTavern or plain text"),
     Command("model", "[NAME or FILE]", "Choose the model", "models", "models"),
+    Command("cpu", "", "Load the model again on the CPU"),
     Command("prompt", "[NAME]", "Choose the prompt template of this chat", "", "templates"),
     Command("system", "[TEXT]", "Set the system text of this chat"),
     Command("think", "[MODE]", "How much the model thinks before it answers", "", "modes"),

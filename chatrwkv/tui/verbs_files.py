@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from chatrwkv.chat.export import WRITERS, write_file
 from chatrwkv.errors import BadValue
 from chatrwkv.text import format_bytes, safe_file_name, sanitise_name
-from chatrwkv.tui.screens.dialogs import PageDialog, PathDialog, as_path
+from chatrwkv.tui.screens.dialogs import ConfirmDialog, PageDialog, PathDialog, as_path
 from chatrwkv.tui.screens.models import ModelChoice, ModelsScreen
 
 if TYPE_CHECKING:
@@ -39,6 +39,31 @@ async def model(screen: ChatCore, argument: str) -> None:
         ref = await screen.app.ask(ModelsScreen(found, folders)) or ""
     if ref:
         screen.app.start_load(ref)
+
+
+async def cpu(screen: ChatCore, _: str) -> None:
+    """Load the model again on the CPU."""
+    loaded = screen.workspace.model
+    if loaded is None:
+        raise BadValue("No model is loaded.", hint="/model chooses one.")
+    if loaded.device == "cpu":
+        screen.say(f"{sanitise_name(loaded.name)} is on the CPU.")
+        return
+    screen.app.start_load(loaded.path, device="cpu", dtype="auto")
+
+
+async def offer_cpu(screen: ChatCore) -> None:
+    """The device of the model stopped answering: ask whether to go on without it."""
+    loaded = screen.workspace.model
+    if loaded is None or loaded.device == "cpu" or screen.app.screen is not screen:
+        return  # several replies may have failed: one question is enough
+    words = (
+        f"{loaded.device} stopped answering; what was written is kept. {sanitise_name(loaded.name)} can be"
+        " loaded on the CPU, where it is slower; /cpu does it later. The device can be used again when the"
+        " program is started again."
+    )
+    if await screen.app.ask(ConfirmDialog("Go on with the CPU?", words)):
+        await screen.run_command("cpu")
 
 
 def _choice(entry: ModelEntry, loaded_path: str) -> ModelChoice:
@@ -116,6 +141,7 @@ async def paths(screen: ChatCore, _: str) -> None:
 
 FILE_VERBS: Mapping[str, Callable[[ChatCore, str], Awaitable[None]]] = {
     "model": model,
+    "cpu": cpu,
     "export": export,
     "import": import_,
     "paths": paths,

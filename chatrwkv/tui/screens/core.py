@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from textual import on
 
 from chatrwkv.chat.tree import Role
-from chatrwkv.errors import ChatRWKVError
+from chatrwkv.errors import ChatRWKVError, DeviceLost
 from chatrwkv.text import sanitise_name
 from chatrwkv.tui import commands, messages
 from chatrwkv.tui.present import Presenter
@@ -175,11 +175,18 @@ class ChatCore(ChatFrame):
             self.unsay()
             if reply.view.error is not None:
                 self.say_error(reply.view.error)
+            if isinstance(reply.view.error, DeviceLost) and not session.replies:
+                self.run_worker(self._offer_cpu(), name="cpu")
             await self.refresh_path()
         elif not session.replies:
             self.workspace.close_chat(session.id)
             self.list_chats()
         self.refresh_bindings()
+
+    async def _offer_cpu(self) -> None:
+        from chatrwkv.tui.verbs_files import offer_cpu  # as `_run_verb`
+
+        await offer_cpu(self)
 
     async def delete_chat(self, chat_id: str) -> None:
         """Delete a chat; if it was open, another one opens."""
