@@ -121,6 +121,10 @@ RWKV_EXPORT int32_t rwkv_head(int32_t isa, const float* logits, int32_t n, int32
 // y (n, rows) = x (n, cols) times the matrix: for tests and measurements; x has no padding.
 RWKV_EXPORT int32_t rwkv_matmul(void* engine, const rwkv_matrix* matrix, const float* x, int32_t n, float* y);
 
+// What the threads would do in n passes that take all_s[i] with all of them and alone_s[i] with the caller alone:
+// ways[i] is 1 where the caller is alone. For tests: no clock is asked.
+RWKV_EXPORT void rwkv_watch(const double* all_s, const double* alone_s, int32_t n, uint8_t* ways);
+
 // Reads n_bytes (a multiple of 256 KiB) with all threads: the speed that decoding is measured against. The result only keeps the compiler from leaving it out.
 RWKV_EXPORT int32_t rwkv_read(void* engine, const void* data, int64_t n_bytes);
 

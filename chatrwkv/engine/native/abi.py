@@ -129,6 +129,7 @@ _SIGNATURES = {
         c_int32,
         (c_int32, c_void_p, c_int32, c_int32, c_int32, c_void_p, POINTER(HeadSums)),
     ),
+    "rwkv_watch": (None, (c_void_p, c_void_p, c_int32, c_void_p)),
     "rwkv_unpack": (c_int32, (POINTER(Matrix), c_void_p)),
     "rwkv_forward": (
         c_int32,

@@ -132,6 +132,14 @@ int32_t rwkv_pack(void* engine, int32_t format, const void* src, int32_t src_for
     return RWKV_OK;
 }
 
+void rwkv_watch(const double* all_s, const double* alone_s, int32_t n, uint8_t* ways) {
+    Watch watch;
+    for (int i = 0; i < n; i++) {
+        ways[i] = watch.way() == Watch::kAlone;
+        watch.add(ways[i] ? alone_s[i] : all_s[i], 1.0);
+    }
+}
+
 int32_t rwkv_head(int32_t isa, const float* logits, int32_t n, int32_t wanted, int32_t room, int32_t* ids,
                   rwkv_head_sums* sums) {
     if (!kernels_at(isa) || n < 1 || wanted < 1 || room < wanted) return -1;

@@ -7,10 +7,6 @@ namespace {
 
 constexpr int kSpins = 2000;             // about 20 microseconds of pauses
 constexpr double kYieldS = 0.0005;       // then yields, for as long as a sampler takes
-constexpr int kWindow = 8;               // passes, the first of which is not counted: it wakes threads
-constexpr double kWindowS = 0.05;        // or that long, for large models
-constexpr int kFirstWait = 4, kLongestWait = 128;  // windows between two probes; at 128 they cost 0.4 %
-constexpr double kBetter = 0.95, kWorse = 1.5;
 constexpr uint64_t kMask20 = (1u << 20) - 1;
 
 inline void pause() {
@@ -130,36 +126,17 @@ void Pool::live(int index) {
 }
 
 void Pool::pass_begins(int kind) {
-    Watch& watch = watches_[kind];
-    const int way = watch.is_probing ? 1 - watch.way : watch.way;
-    n_active_.store(way == 0 ? n_threads_ : 1);
+    const bool is_alone = watches_[kind].way() == Watch::kAlone;
+    n_active_.store(is_alone ? 1 : n_threads_);
     passes++;
-    if (way == 1) alone++;
+    alone += is_alone;
     began_s_ = now_s();
 }
 
 void Pool::pass_ends(int kind, double size) {
-    Watch& watch = watches_[kind];
     if (n_threads_ == 1) return;
-    if (watch.n++ > 0) watch.sum_s += (now_s() - began_s_) / size;
-    if (watch.n < 2 || (watch.n <= kWindow && watch.sum_s * size < kWindowS)) return;
-    const double mean = watch.sum_s / (watch.n - 1);
-    watch.sum_s = 0.0;
-    watch.n = 0;
-    if (watch.is_probing) {
-        watch.is_probing = false;
-        watch.mean_s[1 - watch.way] = mean;
-        const bool is_better = mean < kBetter * watch.mean_s[watch.way];
-        if (is_better) watch.way = 1 - watch.way;
-        watch.wait = is_better || !watch.wait ? kFirstWait : watch.wait * 2 < kLongestWait ? watch.wait * 2 : kLongestWait;
-        watch.until_probe = watch.wait;
-        return;
-    }
-    const double before = watch.mean_s[watch.way];
-    watch.mean_s[watch.way] = mean;
-    const bool is_worse = before > 0.0 && mean > kWorse * before && watch.until_probe < watch.wait;
-    if (--watch.until_probe <= 0 || is_worse) {
-        watch.is_probing = true;
-        probes++;
-    }
+    Watch& watch = watches_[kind];
+    const bool was_probing = watch.is_probing();
+    watch.add(now_s() - began_s_, size);
+    probes += watch.is_probing() && !was_probing;
 }

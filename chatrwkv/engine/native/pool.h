@@ -4,16 +4,13 @@
 //
 // An idle thread spins for microseconds (the next phase of a token comes at once), yields for a fraction of a
 // millisecond (sampling between tokens), then sleeps.
-//
-// Beside a busy neighbour two threads can be slower than one: whoever is put aside in the middle of a block
-// holds up the other for a slice of the scheduler. So a pass measures now and then what the other way (all
-// threads, or the caller alone) would take, at once when it has become half as slow again, and goes the
-// faster way; ever more rarely while nothing changes.
 #pragma once
 #include <pthread.h>
 #include <stdint.h>
 
 #include <atomic>
+
+#include "watch.h"
 
 double now_s();     // of a clock that never goes back
 double thread_s();  // of this thread's time on a processor
@@ -70,13 +67,6 @@ private:
     pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
     pthread_cond_t wake_up_ = PTHREAD_COND_INITIALIZER;
 
-    // What is known of one kind of pass. Means are over windows of a few passes.
-    struct Watch {
-        double mean_s[2] = {0.0, 0.0};  // all threads, the caller alone
-        double sum_s = 0.0;
-        int n = 0, way = 0, wait = 0, until_probe = 0;
-        bool is_probing = false;
-    };
     Watch watches_[n_kinds];
     double began_s_ = 0.0;
 };
