@@ -11,8 +11,10 @@ from training.text import (
     generate_followups,
     generate_memory,
     generate_stories,
+    generate_talk,
     generate_topics,
     generate_visits,
+    generate_wishes,
 )
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ SHARES = (
     (generate_stories.dialogues, 0.10),
     (generate_topics.dialogues, 0.08),
     (generate_visits.dialogues, 0.06),
+    (generate_talk.dialogues, 0.12),
+    (generate_wishes.dialogues, 0.16),
 )
 
 
