@@ -116,7 +116,7 @@ class Plan:
         return Plan(tuple(slots), self.text)
 
     def memory(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-        """Bytes of weights on each device; a streamed block counts on the CPU, and the largest once more."""
+        """Bytes of weights on each device; a streamed block counts on the CPU, and the two that are on their way."""
         total = dict.fromkeys((*self.devices, *(("cpu",) if self.is_split else ())), 0)
         streamed: dict[tuple[str, str], int] = {}
         for name, shape in shapes.items():
@@ -131,7 +131,8 @@ class Plan:
                 total[slot.device] += n_bytes
         for device in {device for device, _ in streamed}:
             if device != "cpu":
-                total[device] += max(n for (other, _), n in streamed.items() if other == device)
+                sizes = [n for (other, _), n in streamed.items() if other == device]
+                total[device] += 2 * max(sizes)
         return total
 
     def lines(self) -> list[str]:

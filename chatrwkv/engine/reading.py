@@ -9,6 +9,7 @@ import torch
 
 from chatrwkv.engine.coarse import Coarse
 from chatrwkv.engine.memory import free_bytes, readable
+from chatrwkv.engine.models.belt import each_tensor
 from chatrwkv.engine.plan import COARSE
 from chatrwkv.engine.weights import is_matrix, prepare
 from chatrwkv.errors import ModelError, ModelFormatError, ModelTooLarge
@@ -61,16 +62,18 @@ def read_tensors(
 def _placed(name: str, stored: Tensor, slot: Slot) -> Tensor | Coarse:
     """A copy always: a view of the mapped file would die with the file."""
     device = torch.device("cpu" if slot.streamed else slot.device)
+    is_pinned = slot.streamed and slot.device.startswith("cuda")
     dtype = DTYPES[slot.dtype]
     if slot.quant and re.search(COARSE, name) and Coarse.suits(stored, slot.quant):
         exact = stored.to(device, torch.float32)
         if not is_finite(exact):
             refuse_values(name, stored, dtype)
-        return Coarse.of(exact, slot.quant, dtype)
+        coarse = Coarse.of(exact, slot.quant, dtype)
+        return each_tensor(coarse, torch.Tensor.pin_memory) if is_pinned else coarse
     tensor = prepare(name, stored, device, dtype)
     if not is_finite(tensor):
         refuse_values(name, stored, dtype)
-    return tensor.pin_memory() if slot.streamed and slot.device.startswith("cuda") else tensor
+    return tensor.pin_memory() if is_pinned else tensor
 
 
 def check_memory(name: str, checkpoint: Checkpoint, plan: Plan, *, is_native: bool) -> None:

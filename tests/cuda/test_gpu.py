@@ -143,3 +143,41 @@ def test_replayed_steps_follow_eager_ones(gpu, make, dtype, monkeypatch):
                 graphed.scan([[1, 2, 3]] * (i + 1), found)
                 model.scan([[1, 2, 3]] * (i + 1), wanted)
     assert not graphed.problem
+
+
+@pytest.mark.parametrize("strategy", ["cuda fp16 *1+", "cuda fp16 *0+", "cuda fp16i8 *1+"])
+def test_streamed_layers_give_the_same_as_resident_ones(gpu, strategy, tmp_path):
+    """Copied aside while the layer before computes: a copy too early or too late is another layer's numbers."""
+    from safetensors.torch import save_file
+
+    from chatrwkv.engine.model import load_bare
+
+    tensors = rwkv7(Size(6, 256, 64, 300))
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, tmp_path / "model.safetensors")
+    found = []
+    for place in (strategy.partition(" *")[0], strategy):
+        model, _ = load_bare(tmp_path / "model.safetensors", device=place, dtype="auto")
+        scratch = model.blank().thaw(gpu)
+        model.scan([[5, 6, 7] * 20], scratch)
+        logits = [model.step([token_id], scratch) for token_id in range(30)]
+        found.append(torch.stack(logits).double().cpu())
+    assert error(found[1], found[0]) <= 2e-3
+
+
+@pytest.mark.parametrize("n_vocab", [1000, 65536])
+def test_draws_on_the_gpu_are_those_of_the_cpu(launch, gpu, n_vocab):
+    """Sixteen rows of a real vocabulary, each with settings of its own."""
+    from chatrwkv.engine.cuda_draw import DeviceDraws
+    from tests.cuda.test_draw import by_host, is_near, rows_of
+
+    for seed in range(20):
+        rows = rows_of(seed, n_vocab)
+        draws: DeviceDraws[int] = DeviceDraws(launch, gpu, n_vocab)
+        wishes = {
+            i: (s.wish(3, forced), x.to(gpu), y if y is None else y.to(gpu)) for i, (s, x, y, forced) in rows
+        }
+        draws.queue(wishes)
+        answers = draws.collect()
+        assert len(answers) >= 4
+        for i, row in rows:
+            assert i not in answers or answers[i].id == by_host(*row).id or is_near(row)

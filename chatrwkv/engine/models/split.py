@@ -2,18 +2,20 @@
 
 The stream, the state of the layers and what the blocks share are moved at the borders; the state rests on
 the device of the first layer. One token is a scan of one: the families' in-place `step` knows one device only.
+Layers that are streamed to a CUDA device arrive there while the one before is computed with, see `belt`.
 """
 
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from chatrwkv.engine.models.base import Recurrent
+from chatrwkv.engine.models.belt import Belt, CudaLanes, each_tensor
 from chatrwkv.engine.past import Growth
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ class Split(Recurrent):
         for key, run in groupby(layers, lambda at: (at[1].device, at[1].streamed, at[0] * at[1].streamed)):
             at = [i for i, _ in run]
             self._runs.append((at[0], at[-1] + 1, _device(key[0]), key[1]))
+        self._belt: Belt[torch.cuda.Event] | None = None
 
     def blank_rows(self, n_rows: int) -> dict[str, Tensor]:
         """The state before the first token, B behind L."""
@@ -51,6 +54,7 @@ class Split(Recurrent):
         other = copy(self)
         other._model = self._model.headless()  # noqa: SLF001 -- of the same class
         other.weights = other._model.weights  # noqa: SLF001 -- as above
+        other._belt = None  # noqa: SLF001 -- as above; its last part may be the head
         return other
 
     def forward(
@@ -70,7 +74,7 @@ class Split(Recurrent):
         for first, end, device, is_streamed in self._runs:
             layers = weights.layers[first:end]
             if is_streamed:
-                layers = tuple(moved(layer, device) for layer in layers)
+                layers = (self._arrived(first, layers[0], device),)
             own = {name: tensor[first:end].to(device) for name, tensor in of_layers.items()}
             x, after, shared = parts.blocks(
                 layers, x.to(device), own, moved(lengths, device), moved(shared, device)
@@ -79,26 +83,39 @@ class Split(Recurrent):
                 new[name].append(tensor.to(self.device))
         place = _device(self.plan.slots[-1].device)
         if self.plan.slots[-1].streamed:
-            names = (f.name for f in fields(weights) if f.name not in _NOT_AT_THE_END)
-            weights = replace(weights, **{name: moved(getattr(weights, name), place) for name in names})
+            weights = replace(weights, **self._arrived(len(weights.layers), self._at_the_end, place))
         logits, rest = parts.leave(
             weights, x.to(place), moved(shared, place), *at(place), all_logits=all_logits
         )
         merged = {name: torch.cat(runs) for name, runs in new.items()} | moved(rest, self.device)
         return logits.to(self.device), {name: merged[name] for name in state}
 
+    @property
+    def _at_the_end(self) -> dict[str, Any]:
+        """What `leave` needs of the weights, by name."""
+        names = (f.name for f in fields(self.weights) if f.name not in _NOT_AT_THE_END)
+        return {name: getattr(self.weights, name) for name in names}
+
+    def _arrived(self, slot: int, part: Any, device: torch.device) -> Any:
+        """What is streamed into a slot, on its device."""
+        if not _copies_aside(device) or torch.is_grad_enabled():  # a gradient would need what is overwritten
+            return moved(part, device)
+        streamed = [i for i, one in enumerate(self.plan.slots) if one.streamed]
+        if self._belt is None:
+            parts = [*self.weights.layers, self._at_the_end]
+            self._belt = Belt([parts[i] for i in streamed], device, CudaLanes(device))
+        return self._belt.take(streamed.index(slot))
+
 
 def moved(part: Any, device: torch.device) -> Any:
     """Tensors, however they are held, on `device`; copies of pinned memory to a GPU do not wait."""
-    if isinstance(part, (torch.Tensor, Growth)):
-        return part.to(device, non_blocking=device.type != "cpu")  # the CPU would read before they arrive
-    if is_dataclass(part) and not isinstance(part, type):
-        return replace(part, **{f.name: moved(getattr(part, f.name), device) for f in fields(part)})
-    if isinstance(part, dict):
-        return {name: moved(value, device) for name, value in part.items()}
-    if isinstance(part, tuple):
-        return tuple(moved(value, device) for value in part)
-    return part
+    is_elsewhere = device.type != "cpu"  # the CPU would read before they arrive
+    return each_tensor(part, lambda one: one.to(device, non_blocking=is_elsewhere), (torch.Tensor, Growth))
+
+
+def _copies_aside(device: torch.device) -> bool:
+    """Whether it can copy while it computes."""
+    return device.type == "cuda"
 
 
 def _device(name: str) -> torch.device:
