@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from chatrwkv.chat.tree import Role
 from chatrwkv.errors import BadValue
 from chatrwkv.text import format_bytes, sanitise_name
-from chatrwkv.tui.sampling_text import describe, label, text_of, with_value
+from chatrwkv.tui.demands import open_session
+from chatrwkv.tui.sampling_text import MEANINGS, describe, label, text_of, with_value
 from chatrwkv.tui.screens.dialogs import EditDialog, PageDialog, TextDialog
 from chatrwkv.tui.screens.help import HelpDialog
 from chatrwkv.tui.screens.sampling import SamplingScreen
@@ -18,7 +19,6 @@ from chatrwkv.tui.spread import spread
 from chatrwkv.tui.state_pages import usage_rows
 from chatrwkv.tui.verbs_backup import BACKUP_VERBS, backup_choices
 from chatrwkv.tui.verbs_files import FILE_VERBS, file_choices
-from chatrwkv.tui.verbs_find import open_session
 from chatrwkv.tui.verbs_states import STATE_VERBS, state_choices
 from chatrwkv.tui.verbs_tokens import TOKEN_VERBS
 from chatrwkv.tui.verbs_tree import TREE_VERBS, number_in, tree_choices
@@ -301,8 +301,6 @@ def choices(screen: ChatCore, kind: str) -> Sequence[tuple[str, str]]:
     if kind == "modes":
         return [(name, sanitise_name(mode.title)) for name, mode in session.template.thinking.items()]
     if kind == "params":
-        from chatrwkv.tui.sampling_text import MEANINGS
-
         return [
             (f"{label(name)} ", f"{text_of(session.params, name) or '–'}   {MEANINGS[name]}")
             for name in MEANINGS

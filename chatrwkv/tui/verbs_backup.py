@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from chatrwkv.chat.portable import has_conversation
 from chatrwkv.errors import BadValue, ChatRWKVError
 from chatrwkv.text import format_bytes, sanitise_name
+from chatrwkv.tui.demands import open_session
 from chatrwkv.tui.screens.dialogs import as_path
 from chatrwkv.tui.verbs_files import in_folder
-from chatrwkv.tui.verbs_find import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from chatrwkv.chat.export import WRITERS, write_file
 from chatrwkv.errors import BadValue
 from chatrwkv.text import format_bytes, safe_file_name, sanitise_name
+from chatrwkv.tui.demands import open_session
 from chatrwkv.tui.screens.dialogs import ConfirmDialog, PageDialog, PathDialog, as_path
 from chatrwkv.tui.screens.models import ModelChoice, ModelsScreen
 
@@ -79,8 +80,7 @@ def _choice(entry: ModelEntry, loaded_path: str) -> ModelChoice:
 
 async def export(screen: ChatCore, argument: str) -> None:
     """Write the chat to a file."""
-    session = screen.session
-    assert session is not None
+    session = open_session(screen)
     if not session.path():
         raise BadValue("This chat is empty; there is nothing to export.", hint="Write a message first.")
     word, _, rest = argument.partition(" ")
@@ -117,8 +117,7 @@ async def import_(screen: ChatCore, argument: str) -> None:
         if path is None:
             return
     # A file of years takes seconds, and the interface goes on meanwhile.
-    session = screen.session
-    assert session is not None
+    session = open_session(screen)
     made = await asyncio.to_thread(screen.workspace.import_file, in_folder(folder, path), undo_in=session.id)
     await screen.show_chat(screen.workspace.open_chat(made[0]))
     n = len(made)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from chatrwkv.chat.search import matches, terms_of
 from chatrwkv.errors import BadValue, ChatRWKVError
 from chatrwkv.text import sanitise_name
+from chatrwkv.tui.demands import open_session
 from chatrwkv.tui.screens.find import FindDialog, PickDialog
 from chatrwkv.tui.widgets.rows import Row
 
@@ -14,19 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from chatrwkv.chat.search import Hit
-    from chatrwkv.chat.session import ChatSession
     from chatrwkv.chat.tree import Conversation, Node
     from chatrwkv.tui.screens.core import ChatCore
 
 SHORT_ID = 8  # characters of an id shown; any unambiguous beginning is understood
 _LEAST_OF_AN_ID = 4
 _LABEL_CHARS = 60
-
-
-def open_session(screen: ChatCore) -> ChatSession:
-    """The chat that is open."""
-    assert screen.session is not None, "commands run only when a chat is open"
-    return screen.session
 
 
 # -- by words -----------------------------------------------------------------------------------------------

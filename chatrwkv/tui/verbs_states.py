@@ -11,9 +11,10 @@ from chatrwkv.chat.chorus import mixing
 from chatrwkv.chat.portable import importing
 from chatrwkv.chat.replay import replaying
 from chatrwkv.engine import is_own_state
-from chatrwkv.errors import BadValue, ChatRWKVError, GenerationError
+from chatrwkv.errors import BadValue, ChatRWKVError
 from chatrwkv.text import format_bytes, safe_file_name, sanitise_name
 from chatrwkv.tui import state_pages
+from chatrwkv.tui.demands import loaded_model, open_session, refuse_second_task
 from chatrwkv.tui.screens.choice import ChoiceDialog
 from chatrwkv.tui.screens.dialogs import PageDialog, PathDialog, as_path
 from chatrwkv.tui.verbs_files import free_path, in_folder
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from chatrwkv.chat.replay import Replayed
-    from chatrwkv.chat.session import ChatSession
-    from chatrwkv.engine import ModelInfo, Snapshot
+    from chatrwkv.engine import Snapshot
     from chatrwkv.tui.screens.core import ChatCore
 
     Verb = Callable[[ChatCore, str], Awaitable[None]]
@@ -45,37 +45,19 @@ async def state(screen: ChatCore, argument: str) -> None:
     await _WORDS[word][0](screen, rest.strip())
 
 
-def _session(screen: ChatCore) -> ChatSession:
-    assert screen.session is not None, "commands run only when a chat is open"
-    return screen.session
-
-
-def _model(screen: ChatCore) -> ModelInfo:
-    if (model := screen.workspace.model) is None:
-        raise GenerationError("No model is loaded yet.", hint="Wait for it, or choose one with /model.")
-    return model
-
-
 def _follow(screen: ChatCore, name: str, task: Callable[..., Any], then: Callable[[Any], None]) -> None:
     """Give the engine a task: its progress stands on the status line, esc stops it."""
-    _refuse_second_task(screen)
-    _model(screen)
+    refuse_second_task(screen)
+    loaded_model(screen)
     screen.app.follow_task(name, screen.workspace.engine.call(task), then)
-
-
-def _refuse_second_task(screen: ChatCore) -> None:
-    if screen.app.side_task is not None:
-        raise GenerationError(
-            f"Something else is under way: {screen.app.side_task.name}.", hint="esc stops it."
-        )
 
 
 # -- files --------------------------------------------------------------------------------------------------
 
 
 async def _save_state(screen: ChatCore, argument: str) -> None:
-    session = screen.session
-    assert session is not None
+    refuse_second_task(screen)
+    session = open_session(screen)
     node_id = screen.target
     folder = screen.workspace.paths.saved_states
     proposed = free_path(folder / f"{safe_file_name(session.title, default='chat')}.rwkvstate")
@@ -105,7 +87,7 @@ async def _load_state(screen: ChatCore, argument: str) -> None:
     if not is_own_state(path):
         _begin_with(screen, path)
         return
-    session = screen.workspace.load_state(path, undo_in=_session(screen).id)
+    session = screen.workspace.load_state(path, undo_in=open_session(screen).id)
     await screen.show_chat(session)
     screen.say("This chat goes on from the file; nothing has to be read again.")
 
@@ -131,7 +113,9 @@ def _beginning(screen: ChatCore, title: str, said: str) -> Callable[[Snapshot], 
 
     async def begin(snapshot: Snapshot) -> None:
         try:
-            made = screen.workspace.begin_with(snapshot, sanitise_name(title), undo_in=_session(screen).id)
+            made = screen.workspace.begin_with(
+                snapshot, sanitise_name(title), undo_in=open_session(screen).id
+            )
             await screen.show_chat(made)
         except ChatRWKVError as error:
             screen.say_error(error)
@@ -179,7 +163,7 @@ async def _state_info(screen: ChatCore, argument: str) -> None:
         rows = state_pages.file_rows(path, peek_state(path), screen.workspace.model)
         screen.app.push_screen(PageDialog("State file", rows))
         return
-    session, model = _session(screen), _model(screen)
+    session, model = open_session(screen), loaded_model(screen)
 
     def found(at: state_tools.MindAt) -> None:
         rows = state_pages.mind_rows(
@@ -194,7 +178,7 @@ async def _state_info(screen: ChatCore, argument: str) -> None:
 
 
 async def _verify(screen: ChatCore, _: str) -> None:
-    session = _session(screen)
+    session = open_session(screen)
 
     def found(result: state_tools.Verified) -> None:
         is_bad = result.distance is not None and not result.is_good
@@ -205,7 +189,7 @@ async def _verify(screen: ChatCore, _: str) -> None:
 
 async def refresh(screen: ChatCore, _: str) -> None:
     """Read the path again and put what comes of it in the place of the kept states."""
-    session = _session(screen)
+    session = open_session(screen)
 
     def found(result: state_tools.Refreshed) -> None:
         n = result.n_states
@@ -216,7 +200,7 @@ async def refresh(screen: ChatCore, _: str) -> None:
 
 
 async def _diff(screen: ChatCore, argument: str) -> None:
-    session = _session(screen)
+    session = open_session(screen)
     names = argument.split()
     if (not names and not screen.target) or len(names) > 2:
         raise BadValue(
@@ -266,9 +250,9 @@ async def _chorus(screen: ChatCore, argument: str) -> None:
         raise BadValue("/state chorus needs saved states.", hint="For example: /state chorus sea fog")
     if len(names) > _MOST_VOICES:
         raise BadValue(f"{len(names)} states are too many.", hint=f"At most {_MOST_VOICES} can join.")
-    _model(screen)
+    loaded_model(screen)
     paths = [_state_file(screen, as_path(name)) for name in names]
-    _session(screen).chorus(paths, screen.target)
+    open_session(screen).chorus(paths, screen.target)
     screen.say(
         f"An experiment: drawn from the mean of this chat and {', '.join(path.stem for path in paths)}."
     )
@@ -278,7 +262,7 @@ async def _chorus(screen: ChatCore, argument: str) -> None:
 
 async def recall(screen: ChatCore, _: str) -> None:
     """How well the model still knows the messages of this chat."""
-    session = _session(screen)
+    session = open_session(screen)
     path = session.path()
     wanted = [screen.target] if screen.target else [node.id for node in path]
     if not wanted:
@@ -301,7 +285,7 @@ async def _unpin(screen: ChatCore, _: str) -> None:
 
 
 def _set_pin(screen: ChatCore, *, is_pinned: bool) -> None:
-    session, model = _session(screen), _model(screen)
+    session, model = open_session(screen), loaded_model(screen)
 
     def found(at: state_tools.MindAt) -> None:
         if is_pinned and at.n_unread:
@@ -316,7 +300,7 @@ def _set_pin(screen: ChatCore, *, is_pinned: bool) -> None:
 
 async def replay(screen: ChatCore, _: str) -> None:
     """Draw every reply of this chat again and say where the first difference is."""
-    session = _session(screen)
+    session = open_session(screen)
 
     def found(result: Replayed) -> None:
         screen.say(" ".join(result.lines()), is_problem=result.difference is not None, stays=True)
@@ -334,10 +318,10 @@ async def learn(screen: ChatCore, argument: str) -> None:
     if match is None:
         raise BadValue("/learn needs a file.", hint="For example: /learn notes.txt as notes --twice")
     path, twice = as_path(match["file"]), bool(match["twice"])
-    _refuse_second_task(screen)
-    _model(screen)
+    refuse_second_task(screen)
+    loaded_model(screen)
     name = match["name"] or ""
-    job = screen.workspace.learn(path, name, twice=twice, template=_session(screen).template)
+    job = screen.workspace.learn(path, name, twice=twice, template=open_session(screen).template)
     size = format_bytes(path.stat().st_size)
 
     def found(saved: Path) -> None:

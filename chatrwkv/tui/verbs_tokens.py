@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chatrwkv.errors import BadValue
+from chatrwkv.tui.demands import open_session
 from chatrwkv.tui.screens.probs import ProbsScreen
 
 if TYPE_CHECKING:
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 
 async def probs(screen: ChatCore, _: str) -> None:
     """Show the tokens of a reply with their candidates; choosing one branches there."""
-    session = screen.session
-    assert session is not None, "commands run only when a chat is open"
+    session = open_session(screen)
     node_id = screen.target or screen.last_reply()
     if node_id is None:
         raise BadValue("There is no reply yet.", hint="Write a message first.")

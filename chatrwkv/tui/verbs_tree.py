@@ -7,10 +7,11 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Literal, cast
 
 from chatrwkv.chat.tree import Role
-from chatrwkv.errors import BadValue, GenerationError
+from chatrwkv.errors import BadValue
 from chatrwkv.text import format_bytes, sanitise, sanitise_name
+from chatrwkv.tui.demands import open_session, refuse_second_task
 from chatrwkv.tui.screens.dialogs import ConfirmDialog, SplitDialog, TextDialog
-from chatrwkv.tui.verbs_find import FIND_VERBS, jump, open_session, pick, place_of
+from chatrwkv.tui.verbs_find import FIND_VERBS, jump, pick, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -132,10 +133,7 @@ async def move(screen: ChatCore, argument: str) -> None:
 
 async def _graft(screen: ChatCore, argument: str, *, move: bool) -> None:
     session = open_session(screen)
-    if screen.app.side_task is not None:
-        raise GenerationError(
-            f"Something else is under way: {screen.app.side_task.name}.", hint="esc stops it."
-        )
+    refuse_second_task(screen)
     node_id = _chosen(screen)
     branch = frozenset(session.conversation.subtree(node_id)) if move else frozenset[str]()
     if argument:

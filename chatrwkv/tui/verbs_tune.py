@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from chatrwkv.errors import BadValue
 from chatrwkv.text import format_bytes, safe_file_name, sanitise_name
+from chatrwkv.tui.demands import loaded_model, open_session, refuse_second_task
 from chatrwkv.tui.screens.dialogs import PageDialog, as_path
 from chatrwkv.tui.verbs_files import free_path
 
@@ -22,11 +22,9 @@ async def tune(screen: ChatCore, argument: str) -> None:
     from chatrwkv.chat.lessons import lessons_of, read_lessons, tuning
     from chatrwkv.paths import private_dir
 
-    session, workspace = screen.session, screen.workspace
-    assert session is not None
-    if workspace.model is None:
-        raise BadValue("There is no model to tune yet.", hint="Wait until one is loaded, or choose one.")
-    _refuse_a_second(screen)
+    session, workspace = open_session(screen), screen.workspace
+    refuse_second_task(screen)
+    loaded_model(screen)
     if argument:
         source = as_path(argument)
         lessons, name = read_lessons(source, session.template), source.stem
@@ -49,9 +47,8 @@ async def museum(screen: ChatCore, argument: str) -> None:
     """Ask every generation the same."""
     from chatrwkv.chat.museum import PROMPT, visiting
 
-    _refuse_a_second(screen)
-    if screen.workspace.model is None:
-        raise BadValue("No model is loaded yet.", hint="Wait until one is.")
+    refuse_second_task(screen)
+    loaded_model(screen)
 
     def seen(result: object) -> None:
         rows = [row for exhibit in cast("list[Exhibit]", result) for row in _shown(exhibit)]
@@ -71,11 +68,6 @@ def _shown(exhibit: Exhibit) -> list[tuple[str, str]]:
         ("speed", f"{exhibit.tok_s:,.0f} tok/s"),
         ("size", size),
     ]
-
-
-def _refuse_a_second(screen: ChatCore) -> None:
-    if screen.app.side_task is not None:
-        raise BadValue("Something else is under way.", hint="Wait for it, or stop it with esc.")
 
 
 def _place(path: Path) -> Path:
