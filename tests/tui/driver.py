@@ -71,6 +71,25 @@ class Driver:
             self.app.post_message(events.Key(_character_to_key(char), char))
         await self.pilot.pause()
 
+    async def command(self, line: str) -> None:
+        """Type a command and run it; the list of offers is closed first, so that it takes no key."""
+        await self.type(line)
+        await self.until(lambda: self.screen.prompt.text == line)
+        if self.screen.prompt_box.is_offering:  # else esc would stop what is under way
+            await self.press("escape")
+        await self.press("enter")
+        await self.pilot.pause()
+
+    async def in_dialog(self) -> None:
+        """Wait until a dialog has the keys."""
+        await self.until(lambda: self.app.screen is not self.screen)
+        await self.pilot.pause()
+
+    async def out_of_dialog(self) -> None:
+        """Wait until every dialog is closed, and what follows from its answer has begun."""
+        await self.until(lambda: self.app.screen is self.screen)
+        await self.pilot.pause()
+
     async def ready(self) -> None:
         """A chat is open and the model is loaded."""
         await self.until(lambda: self.screen.session is not None and self.app.has_workspace)

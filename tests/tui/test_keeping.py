@@ -11,33 +11,23 @@ from tests.tui.driver import running
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.tui.driver import Driver
-
-
-async def command(app: Driver, line: str) -> None:
-    await app.type(line)
-    await app.press("escape", "enter")
-
-
-async def in_dialog(app: Driver) -> None:
-    await app.until(lambda: app.app.screen is not app.screen)
 
 
 async def test_a_backup_is_made_and_what_was_erased_since_comes_back(tmp_path: Path):
     async with running(tmp_path, "one") as app:
         await app.send("first")
         chat = app.session.id
-        await command(app, "/backup")
+        await app.command("/backup")
         await app.sees("Copied all chats to")
         [made] = app.app.workspace.paths.backups.glob("chats-by-hand-*.db")
-        await command(app, "/delete")
+        await app.command("/delete")
         await app.until(lambda: app.session.id != chat)
         app.app.workspace.purge()
-        await command(app, f"/backup restore {made.stem}")
+        await app.command(f"/backup restore {made.stem}")
         await app.sees("Brought back 1 chat")
         await app.sees("first")
         assert app.app.workspace.open_chat(chat).path()[0].text == "first"
-        await command(app, f"/backup restore {made.stem}")
+        await app.command(f"/backup restore {made.stem}")
         await app.sees("No chat of")
 
 
@@ -45,18 +35,18 @@ async def test_after_damage_the_newest_backup_is_one_key_away(tmp_path: Path):
     async with running(tmp_path, "one") as app:
         await app.send("first")
         chat = app.session.id
-        await command(app, "/state save fox")
+        await app.command("/state save fox")
         await app.sees("Saved the state")
         app.app.workspace.backup("before")
     (tmp_path / "chats.db").write_bytes(b"\0" * 5000)
     async with running(tmp_path, "one") as app:
-        await in_dialog(app)
+        await app.in_dialog()
         await app.sees("bring back a backup?")
         await app.press("escape")
         await app.sees("chats-before.db back.")
         await app.sees("1 saved state holds a conversation")
-        await command(app, "/backup restore")
-        await in_dialog(app)
+        await app.command("/backup restore")
+        await app.in_dialog()
         await app.press("enter")
         await app.sees("Brought back 1 chat of chats-before")
         assert [node.text.strip() for node in app.app.workspace.open_chat(chat).path()] == ["first", "one"]
@@ -64,9 +54,9 @@ async def test_after_damage_the_newest_backup_is_one_key_away(tmp_path: Path):
 
 async def test_a_file_that_is_no_backup_is_one_sentence(tmp_path: Path):
     async with running(tmp_path, "one") as app:
-        await command(app, "/backup nonsense")
+        await app.command("/backup nonsense")
         await app.sees("/backup nonsense is not known")
-        await command(app, "/backup restore nonsense")
+        await app.command("/backup restore nonsense")
         await app.sees("nonsense.db")
 
 

@@ -17,24 +17,8 @@ if TYPE_CHECKING:
     from tests.tui.driver import Driver
 
 
-async def command(app: Driver, line: str) -> None:
-    await app.type(line)
-    await app.press("escape", "enter")
-    await app.pilot.pause()
-
-
 async def focused(app: Driver, node_id: str) -> None:
     await app.until(lambda: app.screen.target == node_id)
-
-
-async def in_dialog(app: Driver) -> None:
-    await app.until(lambda: app.app.screen is not app.screen)
-    await app.pilot.pause()
-
-
-async def out_of_dialog(app: Driver) -> None:
-    await app.until(lambda: app.app.screen is app.screen)
-    await app.pilot.pause()
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
@@ -49,7 +33,7 @@ async def test_what_is_found_in_another_chat_is_gone_to_on_its_branch(tmp_path: 
         await app.until(lambda: app.session.id != first)
         await app.send("another chat")
         await app.press("ctrl+f")
-        await in_dialog(app)
+        await app.in_dialog()
         await app.type("KEY silver")
         await app.sees("the silver key of")
         await app.press("enter")
@@ -57,7 +41,7 @@ async def test_what_is_found_in_another_chat_is_gone_to_on_its_branch(tmp_path: 
         await app.until(lambda: app.screen.target == silver)
         assert app.session.path()[0].id == silver
         await app.press("escape", "ctrl+f")
-        await in_dialog(app)
+        await app.in_dialog()
         dialog = app.app.screen
         assert isinstance(dialog, FindDialog)
         for _ in range(12):
@@ -65,7 +49,7 @@ async def test_what_is_found_in_another_chat_is_gone_to_on_its_branch(tmp_path: 
         await app.type("三")
         await app.until(lambda: [row.key for row in dialog.rows.rows if row.key])
         await app.press("enter")
-        await out_of_dialog(app)
+        await app.out_of_dialog()
         await app.until(lambda: app.session.path()[0].text == "the golden cup of 三体")
 
 
@@ -80,7 +64,7 @@ async def test_find_can_stay_in_the_open_chat_and_steps_through_what_it_shows(tm
         await app.press("ctrl+s", "down", "enter")
         await app.until(lambda: places[0] in app.session.conversation.nodes)
         await app.press("ctrl+f")
-        await in_dialog(app)
+        await app.in_dialog()
         await app.type("fox")
         dialog = app.app.screen
         assert isinstance(dialog, FindDialog)
@@ -89,8 +73,8 @@ async def test_find_can_stay_in_the_open_chat_and_steps_through_what_it_shows(tm
         await app.sees("Find in this chat")
         await app.until(lambda: len([row for row in dialog.rows.rows if row.key]) == 3)
         await app.press("escape")
-        await out_of_dialog(app)
-        await command(app, "/next fox")
+        await app.out_of_dialog()
+        await app.command("/next fox")
         for wanted, key in ((0, "f3"), (1, "f3"), (2, "f3"), (0, "f4"), (2, "f4"), (1, "escape")):
             await focused(app, places[wanted])
             await app.press(key)
@@ -102,23 +86,23 @@ async def test_a_message_is_gone_to_by_name_by_id_and_from_the_list(tmp_path: Pa
         first = app.session.path()[0].id
         await app.send("second question")
         app.session.bookmark(first, "the start")
-        await command(app, "/goto the start")
+        await app.command("/goto the start")
         await app.until(lambda: app.screen.target == first)
         await app.press("escape")
         last = app.session.head
-        await command(app, f"/goto {last[:8]}")
+        await app.command(f"/goto {last[:8]}")
         await app.until(lambda: app.screen.target == last)
         await app.press("escape")
-        await command(app, "/goto nowhere")
+        await app.command("/goto nowhere")
         await app.sees("No message is named 'nowhere'")
-        await command(app, "/bookmarks")
-        await in_dialog(app)
+        await app.command("/bookmarks")
+        await app.in_dialog()
         await app.sees("the start")
         await app.press("enter")
         await app.until(lambda: app.screen.target == first)
         await app.press("escape")
-        await command(app, "/goto")
-        await in_dialog(app)
+        await app.command("/goto")
+        await app.in_dialog()
         await app.type("second")
         await app.press("enter")
         await app.until(lambda: app.screen.target == app.session.path()[2].id)
@@ -133,18 +117,18 @@ async def test_a_branch_is_moved_with_a_list_to_choose_from_and_moved_back_by_un
         await app.until(lambda: app.screen.target == second)
         moved = app.answers()[2:]
         await app.press("x")
-        await in_dialog(app)
+        await app.in_dialog()
         dialog = app.app.screen
         assert isinstance(dialog, PickDialog)
         assert second not in [row.key for row in dialog.rows.rows], "not below itself"
         await app.type("the beginning")
         await app.press("enter")
-        await out_of_dialog(app)
+        await app.out_of_dialog()
         await app.until(lambda: second not in app.session.conversation.nodes)
         assert app.answers() == moved
         await app.sees("Moved 2 messages")
         await app.press("escape")
-        await command(app, "/undo")
+        await app.command("/undo")
         await app.until(lambda: second in app.session.conversation.nodes)
 
 
@@ -157,10 +141,10 @@ async def test_a_move_is_stopped_with_esc_and_nothing_moved(tmp_path: Path):
         before = app.session.conversation
         gate._is_open = False
         await app.press("alt+up", "alt+up", "x")
-        await in_dialog(app)
+        await app.in_dialog()
         await app.type("the beginning")
         await app.press("enter")
-        await out_of_dialog(app)
+        await app.out_of_dialog()
         await app.until(lambda: gate.waiting)
         task = app.app.side_task
         assert task is not None
@@ -175,31 +159,31 @@ async def test_a_move_is_stopped_with_esc_and_nothing_moved(tmp_path: Path):
 
 async def test_two_messages_are_merged_and_one_is_split_at_the_cursor(tmp_path: Path):
     async with running(tmp_path, "reply") as app:
-        await command(app, "/as user alpha")
-        await command(app, "/as user beta")
+        await app.command("/as user alpha")
+        await app.command("/as user beta")
         await app.until(lambda: app.answers() == ["alpha", "beta"])
-        await command(app, "/merge")
+        await app.command("/merge")
         await app.until(lambda: app.answers() == ["alpha\n\nbeta"])
         await app.press("S")
-        await in_dialog(app)
+        await app.in_dialog()
         await app.press("ctrl+home", "right", "right", "enter")
         await app.until(lambda: app.answers() == ["al", "pha\n\nbeta"])
         await app.press("escape")
-        await command(app, "/split 99")
+        await app.command("/split 99")
         await app.sees("must be a number")
 
 
 async def test_either_side_is_spoken_for_without_a_reply(tmp_path: Path):
     async with running(tmp_path, "reply") as app:
-        await command(app, "/as user hello")
-        await command(app, "/as bot I am a fox.")
+        await app.command("/as user hello")
+        await app.command("/as bot I am a fox.")
         await app.until(lambda: app.answers() == ["hello", "I am a fox."])
         assert [node.role for node in app.session.path()] == [Role.USER, Role.ASSISTANT]
         assert not app.screen.is_writing
-        await command(app, "/split 4")
+        await app.command("/split 4")
         await app.until(lambda: app.answers() == ["hello", "I am", "a fox."])
         await app.press("escape")
-        await command(app, "/as nobody x")
+        await app.command("/as nobody x")
         await app.sees("/as user TEXT or /as bot TEXT")
 
 
@@ -240,11 +224,11 @@ async def test_a_fork_asks_how_much_and_takes_it(tmp_path: Path):
         await app.until(lambda: len(app.session.conversation.nodes) == 4)
         await app.quiet()
         await app.press("alt+up", "F")
-        await in_dialog(app)
+        await app.in_dialog()
         await app.press("down", "enter")
         await app.until(lambda: app.session.id != chat)
         assert len(app.session.conversation.nodes) == 4
-        await command(app, "/fork everything")
+        await app.command("/fork everything")
         await app.sees("One of path, siblings, tree")
 
 
@@ -252,10 +236,10 @@ async def test_a_fork_is_undone_in_the_new_chat_and_done_again_in_the_old_one(tm
     async with running(tmp_path, "one") as app:
         await app.send("first")
         old = app.session.id
-        await command(app, "/fork")
+        await app.command("/fork")
         await app.until(lambda: app.session.id != old)
         new = app.session.id
-        await command(app, "/undo")
+        await app.command("/undo")
         await app.until(lambda: app.session.id == old)
         await app.sees("Undone: fork")
         assert [chat.id for chat in app.app.workspace.chats()] == [old]
@@ -271,18 +255,18 @@ async def test_a_fork_is_undone_in_the_new_chat_and_done_again_in_the_old_one(tm
 async def test_what_was_deleted_is_erased_only_after_a_yes(tmp_path: Path):
     async with running(tmp_path, "one", "two") as app:
         await app.send("first")
-        await command(app, "/purge")
+        await app.command("/purge")
         await app.sees("Nothing is deleted in this chat")
         await app.send("second")
         await app.press("alt+up", "d")
         await app.until(lambda: len(app.session.path()) == 3)
         for answer, n in (("escape", 1), ("y", 0)):
-            await command(app, "/purge")
-            await in_dialog(app)
+            await app.command("/purge")
+            await app.in_dialog()
             await app.sees("1 message and 1 state")
             await app.press(answer)
-            await out_of_dialog(app)
+            await app.out_of_dialog()
             await app.until(lambda: answer == "escape" or "Erased 1 message" in app.text())  # noqa: B023 -- awaited here
             assert app.app.workspace.purgeable(app.session.id).n_messages == n
-        await command(app, "/undo")
+        await app.command("/undo")
         await app.sees("There is nothing to undo")
