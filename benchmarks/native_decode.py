@@ -1,6 +1,9 @@
-"""The native path against the torch path and the `rwkv` package: decode, eight rows, prefill; in one run.
+"""The native path against the torch path, the `rwkv` package and llama.cpp: decode, eight rows, prefill; in one run.
 
     python benchmarks/native_decode.py [--shape 0.1b] [--formats bf16,int8,int4] [--threads 1,2] [--rounds 5]
+                                       [--llama PYTHON]
+
+llama.cpp takes part where PYTHON has `llama-cpp-python` and `gguf`, see llama_child.py for how they are built.
 
 Every round measures every contestant once, one after the other, so that a busy machine slows all of them;
 medians over the rounds count. The machine's read bandwidth is measured in each round too, and shares are
@@ -33,6 +36,7 @@ from chatrwkv.engine.models.native import Native
 from chatrwkv.engine.models.rwkv7 import RWKV7, Weights7
 from chatrwkv.engine.spec import detect
 from chatrwkv.engine.state import Scratch
+from chatrwkv.engine.tasks.shapes import SHAPES as RANKED
 from chatrwkv.engine.weights import prepare
 from tests.checkpoints import Size, rwkv7
 
@@ -84,27 +88,21 @@ def timed(work, n):
     return statistics.median(walls), statistics.median(cpus)
 
 
-class Package:
-    """The `rwkv` package in a child process, which is asked over a pipe."""
+class Peer:
+    """Another program's model in a child process, which is asked over a pipe."""
 
-    def __init__(self, path, kind, n_threads):
-        self.name, self.n_threads = f"rwkv package {kind}", n_threads
-        environment = os.environ | {
-            "RWKV_V7_ON": "1",
-            "RWKV_JIT_ON": "1",
-            "OMP_NUM_THREADS": str(n_threads),
-            "PYTHONWARNINGS": "ignore",
-        }
-        command = [sys.executable, __file__, "--child", str(path), kind, str(n_threads)]
+    def __init__(self, name, n_threads, command, environment=()):
+        self.name, self.n_threads = name, n_threads
         self.process = subprocess.Popen(
             command,
-            env=environment,
+            env=os.environ | dict(environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        assert self.process.stdout.readline() == "ready\n"
+        if self.process.stdout.readline() != "ready\n":
+            raise SystemExit(f"{name} did not start: {' '.join(command)}")
 
     def ask(self, what, n):
         """One measurement in the child."""
@@ -125,6 +123,27 @@ class Package:
         """End the child."""
         self.process.stdin.close()
         self.process.wait()
+
+
+def package(path, kind, n_threads):
+    """The `rwkv` package in this Python."""
+    environment = {
+        "RWKV_V7_ON": "1",
+        "RWKV_JIT_ON": "1",
+        "OMP_NUM_THREADS": str(n_threads),
+        "PYTHONWARNINGS": "ignore",
+    }
+    command = [sys.executable, __file__, "--child", str(path), kind, str(n_threads)]
+    return Peer(f"rwkv package {kind}", n_threads, command, environment)
+
+
+def llama_cpp(python, folder, shape, kind, n_threads):
+    """llama.cpp in the Python that has it, on random weights of the same shapes."""
+    sizes = {"n_layer": shape.n_layer, "n_embd": shape.n_embd, "ranks": shape.ranks}
+    script = str(Path(__file__).with_name("llama_child.py"))
+    return Peer(
+        f"llama.cpp {kind}", n_threads, [python, script, str(folder), json.dumps(sizes), kind, str(n_threads)]
+    )
 
 
 def child(path, kind, n_threads):
@@ -166,7 +185,11 @@ def contestants(options, folder):
             sides += [Ours(f"torch {kind}", model, n) for n in options.threads]
     if options.package:
         torch.save({name: t.bfloat16() for name, t in tensors.items()}, folder / "model.pth")
-        sides += [Package(folder / "model", kind, n) for kind in ("fp32", "bf16") for n in options.threads]
+        sides += [package(folder / "model", kind, n) for kind in ("fp32", "bf16") for n in options.threads]
+    if options.llama:
+        shape = RANKED[options.shape]
+        kinds = options.llama_types.split(",")
+        sides += [llama_cpp(options.llama, folder, shape, kind, n) for kind in kinds for n in options.threads]
     return library, sides
 
 
@@ -178,10 +201,10 @@ def busy_seconds():
 
 
 def children_seconds(sides):
-    """Of the package's processes, which still run."""
+    """Of the other programs, which still run."""
     total = 0.0
     for side in sides:
-        if isinstance(side, Package):
+        if isinstance(side, Peer):
             stat = (
                 Path(f"/proc/{side.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
             )
@@ -263,9 +286,13 @@ def main():
     parser.add_argument("--rows", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--torch", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--package", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--llama", metavar="PYTHON", help="a Python that has llama-cpp-python and gguf")
+    parser.add_argument("--llama-types", default="f16,q8_0,q4_K_M")
     parser.add_argument("--cache", default=str(Path(tempfile.gettempdir()) / "chatrwkv-bench"))
     parser.add_argument("--child", nargs=3)
     options = parser.parse_args()
+    if options.llama and options.shape not in RANKED:
+        parser.error(f"llama.cpp is compared on {', '.join(RANKED)}")
     if options.child:
         child(options.child[0], options.child[1], int(options.child[2]))
         return
@@ -273,7 +300,7 @@ def main():
         library, sides = contestants(options, Path(folder))
         report(options, sides, run(options, library, sides))
         for side in sides:
-            if isinstance(side, Package):
+            if isinstance(side, Peer):
                 side.close()
 
 

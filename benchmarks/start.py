@@ -5,33 +5,27 @@ Letters are sent once the prompt is painted; "typing" is when they are on the sc
 machine rests, since one whose share of the processor is limited is slower for seconds after any work. How
 long `import torch` takes in a program of its own is measured beside each run: it is most of "model".
 
-    python benchmarks/start.py [--chats 1000] [--runs 5] [--rest 15]
+    PYTHONPATH=. python benchmarks/start.py [--chats 1000] [--runs 5] [--rest 15]
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import pty
 import re
-import select
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
-import termios
 import time
 from dataclasses import replace
 from pathlib import Path
 
-import pyte
-
+from benchmarks.terminal import App
 from chatrwkv.chat.store import Store
 from chatrwkv.chat.tree import Conversation, NodeStatus, Role, new_node
 from chatrwkv.paths import Paths, private_dir
 
-COLUMNS, LINES = 120, 40
 TYPED = "zqzq"
 LIMIT_S = 60.0
 MARKS = {
@@ -60,39 +54,19 @@ def fill(n_chats: int) -> None:
 
 def start_once() -> dict[str, float]:
     """Seconds from exec to each mark."""
-    began = time.monotonic()
-    pid, terminal = pty.fork()
-    if pid == 0:
-        quiet = termios.tcgetattr(0)
-        quiet[3] &= ~termios.ECHO  # what the terminal itself echoes is not the app's doing
-        termios.tcsetattr(0, termios.TCSANOW, quiet)
-        environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(COLUMNS), "LINES": str(LINES)}
-        environ.pop("PYTHONDONTWRITEBYTECODE", None)  # it costs a fifth of a second that no user waits
-        os.execve(sys.executable, [sys.executable, "-m", "chatrwkv"], environ)
-    screen = pyte.Screen(COLUMNS, LINES)
-    stream = pyte.ByteStream(screen)
+    app = App()
     found: dict[str, float] = {}
     has_typed = False
-    while len(found) < len(MARKS) and time.monotonic() - began < LIMIT_S:
-        if select.select([terminal], [], [], 0.005)[0]:
-            stream.feed(os.read(terminal, 65536))
-            text = "\n".join(screen.display)
-            now = time.monotonic() - began
-            found.update(
-                {name: now for name, mark in MARKS.items() if name not in found and mark.search(text)}
-            )
-            if "painted" in found and not has_typed:  # a person types as soon as there is a prompt
-                os.write(terminal, TYPED.encode())
-                has_typed = True
-    os.kill(pid, signal.SIGTERM)
-    while True:
-        try:
-            if not os.read(terminal, 65536):
-                break
-        except OSError:
-            break
-    os.waitpid(pid, 0)
-    os.close(terminal)
+    while len(found) < len(MARKS) and time.monotonic() - app.began < LIMIT_S:
+        if app.read() is None:
+            continue
+        text = app.text
+        now = time.monotonic() - app.began
+        found.update({name: now for name, mark in MARKS.items() if name not in found and mark.search(text)})
+        if "painted" in found and not has_typed:  # a person types as soon as there is a prompt
+            app.write(TYPED)
+            has_typed = True
+    app.close()
     return found
 
 
