@@ -12,10 +12,11 @@ import contextlib
 import difflib
 import io
 import os
+import shlex
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from chatrwkv import log
 from chatrwkv.errors import ChatRWKVError
@@ -80,7 +81,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if arguments and arguments[0] in COMMANDS:
         return command_parser(arguments[0]).parse_args(arguments[1:])
     parser = app_parser()
-    args = parser.parse_args(arguments)
+    args, rest = parser.parse_known_args(arguments)
+    if rest:
+        _refuse_rest(parser, args.message, rest)
     if "--" not in arguments:
         _refuse_likely_command(parser, args.message)
     return args
@@ -112,6 +115,16 @@ def new_parser(prog: str, description: str) -> argparse.ArgumentParser:
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+    )
+
+
+def _refuse_rest(parser: argparse.ArgumentParser, message: str | None, rest: Sequence[str]) -> NoReturn:
+    """More than one argument without a command: a command mistyped, or a message without its quotes."""
+    if message is None or any(word.startswith("-") for word in rest):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    _refuse_likely_command(parser, message)
+    parser.error(
+        f"a message of several words is put in quotes: {PROG} {shlex.quote(' '.join((message, *rest)))}"
     )
 
 

@@ -92,20 +92,24 @@ def _refused(source: str, why: str) -> StoreError:
 
 def is_chatgpt(document: object) -> bool:
     """Whether it is a `conversations.json`, or one conversation of it."""
-    first = document[0] if isinstance(document, list) and document else document
-    return isinstance(first, dict) and isinstance(first.get("mapping"), dict)
+    rows = document if isinstance(document, list) else [document]
+    return any(map(_is_conversation, rows))
+
+
+def _is_conversation(row: object) -> bool:
+    return isinstance(row, dict) and isinstance(row.get("mapping"), dict)
 
 
 def from_chatgpt(document: Any, *, source: str) -> list[Conversation]:
     """Every conversation that has a message; edits and regenerated replies become siblings.
 
+    An entry that is no conversation is passed over: one of them must not keep a thousand others out.
+
     Raises:
         StoreError: it is none, or holds no message at all.
     """
     rows = document if isinstance(document, list) else [document]
-    if not all(is_chatgpt(row) for row in rows):
-        raise _refused(source, "not every entry of it is a conversation")
-    made = [grown for row in rows if (grown := _one_chatgpt(row)) is not None]
+    made = [grown for row in rows if _is_conversation(row) and (grown := _one_chatgpt(row)) is not None]
     if not made:
         raise _refused(source, "there is no message in it")
     return made

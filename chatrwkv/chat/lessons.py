@@ -116,7 +116,10 @@ def lessons_of(conversation: Conversation, template: PromptTemplate) -> list[Les
             lessons.append(_rendered(path, template, fresh))
             replies.difference_update(fresh)
     if not lessons:
-        raise BadValue("This chat has no whole reply to learn from.", hint="Keep a few replies you like.")
+        raise BadValue(
+            "This chat has no whole reply to learn from.",
+            hint="Chat first, or name a .jsonl file of examples.",
+        )
     return lessons
 
 

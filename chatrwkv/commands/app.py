@@ -75,6 +75,11 @@ def open_app(args: argparse.Namespace) -> int:
             "The app needs a terminal, and this is a pipe or a file.",
             hint="For pipes there is `chatrwkv run`.",
         )
+    if os.environ.get("TERM") == "dumb":
+        raise BadValue(
+            "The app needs a terminal that can place text, and TERM is dumb.",
+            hint="`chatrwkv run` works everywhere; if the terminal can, set TERM=xterm-256color.",
+        )
     options = app_options(args)
     _tell_plan(args, options.settings)
     from chatrwkv.engine import without_collector

@@ -9,7 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chatrwkv.commands.output import Output, add_config, add_json, narrate, print_json, print_rows
+from chatrwkv.commands.output import (
+    Output,
+    add_actions,
+    add_config,
+    add_json,
+    narrate,
+    print_json,
+    print_rows,
+)
 from chatrwkv.errors import BadValue, StoreError
 from chatrwkv.paths import Paths, private_dir
 from chatrwkv.text import sanitise
@@ -28,7 +36,7 @@ _SHORT_ID = 8  # characters of an id in lists; any unambiguous beginning is unde
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.epilog = "ID is an id of `chats list`, or the beginning of one."
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    actions = add_actions(parser)
 
     def action(name: str, text: str, handler: object, *, with_id: bool = True) -> argparse.ArgumentParser:
         made = actions.add_parser(name, help=text, allow_abbrev=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from chatrwkv.commands.output import add_config, add_json, narrate, print_json, print_rows
+from chatrwkv.commands.output import add_actions, add_config, add_json, narrate, print_json, print_rows
 from chatrwkv.commands.settings import CONFIGURABLE, settings_file, settings_of
 from chatrwkv.errors import BadValue
 
@@ -20,7 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "A flag wins over CHATRWKV_SECTION__KEY, that over the settings file, that over the default."
     )
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    actions = add_actions(parser)
     show_parser = actions.add_parser(
         "show", help="print each value and where it comes from", allow_abbrev=False
     )

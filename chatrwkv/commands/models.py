@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chatrwkv.commands.output import add_config, add_json, print_fields, print_rows
+from chatrwkv.commands.output import add_actions, add_config, add_json, print_fields, print_rows
 from chatrwkv.commands.placement import add_placement, placement_flags, plan_fields
 from chatrwkv.commands.settings import settings_of
 from chatrwkv.errors import ModelNotFound
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    actions = add_actions(parser)
     list_parser = actions.add_parser(
         "list", help="list built-in models and those in the folders", allow_abbrev=False
     )

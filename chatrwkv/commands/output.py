@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from chatrwkv.text import Sanitiser, cell_width, sanitise, sanitise_name
 
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
+    from argparse import ArgumentParser, Namespace, _SubParsersAction
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
@@ -53,6 +53,17 @@ class Output:
 def add_json(parser: ArgumentParser, what: str = "print JSON") -> None:
     """The `--json` of a command."""
     parser.add_argument("--json", action="store_true", help=what)
+
+
+def add_actions(parser: ArgumentParser) -> _SubParsersAction[ArgumentParser]:
+    """The actions of a command; without one, the help is shown, because it lists them."""
+
+    def show_help(_: Namespace) -> int:
+        parser.print_help(sys.stderr)
+        return 2
+
+    parser.set_defaults(handler=show_help)
+    return parser.add_subparsers(metavar="ACTION")
 
 
 def add_config(parser: ArgumentParser) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from chatrwkv.chat.template import load_template, load_templates
 from chatrwkv.commands.output import (
+    add_actions,
     add_json,
     describe_problems,
     narrate,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    actions = add_actions(parser)
     list_parser = actions.add_parser("list", help="list all templates", allow_abbrev=False)
     add_json(list_parser)
     list_parser.set_defaults(handler=list_all)

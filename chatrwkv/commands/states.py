@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatrwkv.commands import states_work
-from chatrwkv.commands.output import add_config, add_json, narrate, print_fields, print_rows
+from chatrwkv.commands.output import add_actions, add_config, add_json, narrate, print_fields, print_rows
 from chatrwkv.errors import StateError, StateMismatch
 from chatrwkv.paths import Paths
 from chatrwkv.text import format_bytes
@@ -30,7 +30,7 @@ _EPILOG = """forms:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    actions = add_actions(parser)
     list_parser = actions.add_parser("list", help="list the states in a folder", allow_abbrev=False)
     list_parser.add_argument("folder", metavar="FOLDER", nargs="?", help="default: where the app saves them")
     add_json(list_parser)

@@ -96,7 +96,7 @@ class SamplingParams:
                 raise _bad(name, value, _WANTED[kind])
             low, high = _RANGES.get(name, (-math.inf, math.inf))
             if name in _RANGES and not low <= value <= high:
-                raise _bad(name, value, f"between {low:g} and {high:g}")
+                raise _bad(name, value, f"between {low:,.10g} and {high:,.10g}")
         if len(self.negative) > _LONGEST_NEGATIVE:
             raise _bad("negative", self.negative, f"at most {_LONGEST_NEGATIVE:,} characters long")
 

@@ -45,7 +45,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("redo", "", "Do again what was undone", "message.redo"),
     Command("retry", "[N] [NAME VALUES]", "Another reply, or N at once, as 8 temp 0.5..1.5", "retry", "retry"),
     Command("continue", "", "Let a stopped reply go on", "message.continue"),
-    Command("edit", "", "Change a message; the old version stays beside it", "message.edit"),
+    Command("edit", "", "Change a message: yours as a new version, a reply in place", "message.edit"),
     Command("rewrite", "", "Change a text itself; what follows is read again", "message.edit_in_place"),
     Command("drop", "", "Remove a message and all below it; /undo brings them back", "message.delete"),
     Command("fork", "[path|siblings|tree]", "Start a new chat from here; nothing is read again", "message.fork", "scopes"),

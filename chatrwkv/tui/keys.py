@@ -87,7 +87,7 @@ MESSAGE = (
     _key("message.right", "l,right", "screen.sibling(1)", "next version", "The version after this one", show=False, priority=True),
     _key("message.retry", "r", "screen.command('retry')", "again", "Another reply here", priority=True),
     _key("message.replies", "n", "screen.replies", "several", "Several replies at once; asks how many", priority=True),
-    _key("message.edit", "e", "screen.command('edit')", "edit", "Change this message; the old version stays beside it", priority=True),
+    _key("message.edit", "e", "screen.command('edit')", "edit", "Change this message: yours as a new version, a reply in place", priority=True),
     _key("message.edit_in_place", "E", "screen.command('rewrite')", "edit in place", "Change this text itself; the messages below are read again", show=False, priority=True),
     _key("message.continue", "c", "screen.command('continue')", "continue", "Let a stopped reply go on", priority=True),
     _key("message.fork", "f", "screen.command('fork')", "fork", "Start a new chat from here; nothing is read again", priority=True),

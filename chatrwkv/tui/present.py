@@ -122,6 +122,8 @@ def _detail(node: Node) -> str:
     if meta is None:
         return ""
     words = [meta.model] if meta.model else []
+    if meta.seed is not None:
+        words.append(f"seed {meta.seed}")
     if meta.stats is not None:
         words.append(f"{meta.stats.reply_tokens:,} tok")
         if meta.stats.decode_tok_s:
@@ -129,8 +131,6 @@ def _detail(node: Node) -> str:
         words.append(f"{meta.stats.prompt_tokens:,} read")
     if meta.voices:
         words.append(f"chorus with {', '.join(meta.voices)}")
-    if meta.seed is not None:
-        words.append(f"seed {meta.seed}")
     return " · ".join(words)
 
 

@@ -9,9 +9,9 @@ from chatrwkv.engine.params import SAMPLING_KINDS, SamplingParams
 from chatrwkv.errors import BadValue, UnknownKey
 
 MEANINGS: dict[str, str] = {
-    "temperature": "0 takes the likeliest, 1 as learned, above wilder",
+    "temperature": "0 takes the likeliest; above 1 is wilder",
     "temp_first": "on: temperature before the cut, not after",
-    "top_p": "keep the likeliest that make up this share; 1 is off",
+    "top_p": "keep the likeliest of this share; 1 is off",
     "top_p_x": "top-p keeps whatever is ≥ this; 1 is off",
     "top_k": "keep this many; 0 is off",
     "top_a": "drop p < top-a · p_max ^ power; 0 is off",
@@ -29,8 +29,8 @@ MEANINGS: dict[str, str] = {
     "anti_repeat": "on: none of ，：？！ twice in a row",
     "min_tokens": "no end before this many",
     "max_tokens": "stop after this many",
-    "stop": "more stop strings, with | between; \\n is a new line",
-    "seed": "a number repeats the reply; empty draws a new one",
+    "stop": "more stop strings, | between; \\n: new line",
+    "seed": "repeats the reply; empty draws a new one",
     "banned": "token ids never to say, with spaces between",
 }
 assert sorted(MEANINGS) == sorted(SAMPLING_KINDS), "every setting is explained"

@@ -34,7 +34,9 @@ def spread(argument: str, params: SamplingParams) -> list[SamplingParams]:
     words = argument.replace("=", " ").split()
     n = _count(words.pop(0)) if words and words[0].isdecimal() else 0
     if len(words) % 2:
-        raise BadValue(f"{words[-1]!r} stands alone; a setting needs its values.", hint=_HINT)
+        raise BadValue(
+            f"{words[-1]!r} is neither a number of replies nor a setting with its values.", hint=_HINT
+        )
     pairs = [(field_name(name), values) for name, values in zip(words[::2], words[1::2], strict=True)]
     n = n or _count(str(max((len(values.split(",")) for _, values in pairs), default=1)))
     made = [params] * n

@@ -30,7 +30,7 @@ _WHOLE_NATS = 4.0
 
 
 def saved_rows(entries: Sequence[StateEntry]) -> list[tuple[str, str]]:
-    """Saved states to choose from: stem; title, date, size."""
+    """Saved states to choose from: stem; date, size, title."""
     return [(entry.path.stem, _about(entry)) for entry in entries]
 
 
@@ -40,11 +40,11 @@ def _about(entry: StateEntry) -> str:
         return sanitise_name(entry.problem)
     title = entry.title if entry.title != entry.path.stem else ""
     words = [
-        _kind(info),
-        sanitise_name(title),
         _day(info.created),
         f"{info.n_tokens:,} tok",
         format_bytes(info.n_bytes),
+        _kind(info),
+        sanitise_name(title),  # last, because it may be long and the end is what is cut
     ]
     return "  ".join(word for word in words if word)
 

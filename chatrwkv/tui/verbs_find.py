@@ -154,9 +154,9 @@ def place_of(conversation: Conversation, words: str) -> str:
     found = named or (begins if len(wanted) >= _LEAST_OF_AN_ID else [])
     if len(found) == 1:
         return found[0]
-    which = f"{len(found)} messages are" if found else "No message is"
+    which = f"{len(found)} messages have" if found else "No message has"
     raise BadValue(
-        f"{which} named {sanitise_name(words)!r} or have an id that begins so.",
+        f"{which} the name {sanitise_name(words)!r} or an id that begins so.",
         hint="Without a name the command lists them.",
     )
 

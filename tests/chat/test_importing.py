@@ -46,6 +46,14 @@ def test_chatgpts_conversations_come_with_their_branches_and_the_one_shown():
     assert not first.problems()
 
 
+def test_an_entry_that_is_no_conversation_keeps_no_other_out():
+    odd = {"title": "nothing in it"}
+    assert [made.title for made in read([odd, chatgpt(small()), None, chatgpt(small("Other"))])] == [
+        "Foxes",
+        "Other",
+    ]
+
+
 def test_odd_nodes_of_chatgpt_are_stepped_over_and_what_hangs_below_moves_up():
     row = chatgpt(small())
     asked, *_ = (key for key, node in row["mapping"].items() if node["message"] and "三体" in str(node))
@@ -165,7 +173,6 @@ HOSTILE: dict[str, str | bytes] = {
     "another program's": '{"messages": [{"role": "user", "content": "hi"}]}',
     "no mapping": '[{"title": "x", "mapping": {}}]',
     "mapping of nothing": '[{"mapping": {"a": null, "b": 7}}]',
-    "one entry is none": json.dumps([chatgpt(small()), {"title": "x"}]),
     "line that is no message": sillytavern(small()) + '\n{"mes": 7}',
     "node twice": damaged(lambda d: d["nodes"].append(d["nodes"][1])),
     "own parent": damaged(lambda d: d["nodes"][1].update(parent=d["nodes"][1]["id"])),

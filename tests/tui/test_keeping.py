@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-
 async def test_a_backup_is_made_and_what_was_erased_since_comes_back(tmp_path: Path):
     async with running(tmp_path, "one") as app:
         await app.send("first")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING
 
+from chatrwkv.config import Settings
 from tests.fakes import FakeModel, Gate
 from tests.tui.driver import running
 
@@ -72,6 +73,26 @@ async def test_a_list_that_stood_by_itself_folds_away_when_the_window_shrinks(tm
         await app.pilot.resize_terminal(80, 24)
         await app.until(lambda: "Today" not in app.text())
         assert not app.screen.has_overlay
+
+
+async def test_every_sheet_says_in_a_small_window_what_the_keys_do(tmp_path: Path):
+    """The last line of a sheet stands below its list, however long that is."""
+    reply = " a reply of many words" * 60
+    async with running(
+        tmp_path, reply, size=(80, 24), settings=Settings(sampling={"max_tokens": 2000})
+    ) as app:
+        await app.send("hi")
+        for line, words in (
+            ("/help", "esc closes"),
+            ("/prompt", "enter takes it"),
+            ("/model", "/paths names"),
+            ("/probs", "↑↓ candidate"),
+        ):
+            await app.type(line)
+            await app.press("enter")
+            await app.sees(words)
+            await app.press("escape")
+            await app.until(lambda: app.app.screen is app.screen)
 
 
 async def test_two_hundred_resizes_while_a_reply_streams(tmp_path: Path):

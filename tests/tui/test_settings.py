@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from rich.cells import cell_len
 
 from chatrwkv.engine.params import SAMPLING_FIELDS, SamplingParams
 from chatrwkv.errors import ChatRWKVError
-from chatrwkv.tui.sampling_text import field_name, text_of, with_value
+from chatrwkv.tui.sampling_text import MEANINGS, field_name, text_of, with_value
 from chatrwkv.tui.screens.sampling import SamplingScreen
 from tests.tui.driver import running
 
@@ -65,6 +66,20 @@ async def test_the_panel_checks_while_typing_and_a_valid_value_counts(tmp_path: 
         await app.press("escape")
         await app.until(lambda: app.app.screen is app.screen)
         assert "0.80" in app.text()
+
+
+async def test_what_is_wrong_with_a_setting_is_said_in_a_small_window_too(tmp_path: Path):
+    async with running(tmp_path, size=(80, 24)) as app:
+        await app.press("f2")
+        await app.sees("esc closes")
+        await app.type("x")
+        await app.sees("it must be a number")
+
+
+@pytest.mark.parametrize("meaning", MEANINGS.values())
+def test_what_a_setting_means_fits_beside_it(meaning: str):
+    """The panel has 78 columns; of a longer sentence the end was cut."""
+    assert cell_len(meaning) <= 43
 
 
 async def test_set_preset_and_seed_by_command(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -123,6 +124,16 @@ async def test_saved_states_are_listed_by_name_and_dropped_after_asking(tmp_path
         await driver.press("down", "enter")
         await driver.sees("Deleted the saved state lamp")
         assert not list(driver.app.paths.saved_states.glob("*"))
+
+
+async def test_a_long_title_does_not_push_the_size_of_a_saved_state_off_the_list(tmp_path: Path):
+    async with running(tmp_path, *TALK, size=(80, 24)) as driver:
+        await driver.send("one")
+        await driver.command(f"/rename {'a very long title of a chat ' * 3}")
+        await driver.command("/state save sea")
+        await driver.sees("Saved the state")
+        await driver.command("/state list")
+        await driver.until(lambda: re.search(r"sea .* tok .* k?B  a very long", driver.text()))
 
 
 async def test_keeping_a_state_that_was_to_be_dropped_keeps_it(tmp_path: Path, book: Path):

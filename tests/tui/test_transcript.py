@@ -11,6 +11,7 @@ from textual import events
 from chatrwkv.chat.tree import Conversation, NodeStatus, ReplyMeta, Role, new_node
 from chatrwkv.engine.params import SamplingParams
 from chatrwkv.errors import OutOfMemory
+from chatrwkv.tui.widgets.message import _whole_parts
 from chatrwkv.tui.widgets.transcript import WINDOW
 from tests.fakes import FakeModel, Gate, ScriptedModel
 from tests.tui.driver import Driver, running
@@ -166,6 +167,16 @@ async def test_a_reply_or_its_code_is_copied(tmp_path: Path, key: str, copied: s
         assert app.app.clipboard == copied
 
 
+def test_the_facts_about_a_reply_are_dropped_whole_when_there_is_no_room():
+    facts = "sprout · seed 1484330 · 29 tok"
+    assert [_whole_parts(facts, cells) for cells in (30, 29, 10, 3)] == [
+        facts,
+        "sprout · seed 1484330",
+        "sprout",
+        "",
+    ]
+
+
 async def test_message_keys_walk_and_letters_return_to_the_prompt(tmp_path: Path):
     """j k g G; a letter that means nothing begins the next message."""
     async with running(tmp_path) as app:
@@ -177,7 +188,7 @@ async def test_message_keys_walk_and_letters_return_to_the_prompt(tmp_path: Path
         assert app.screen.target == ids[-3]
         await app.press("g")
         await app.until(lambda: app.screen.target == ids[0])
-        assert "message 0" in app.text()
+        await app.sees("message 0")
         await app.press("G")
         await app.until(lambda: app.screen.target == ids[-1])
         await app.press("w")

@@ -80,12 +80,13 @@ def test_every_command_has_a_module_and_help(name, capsys):
         (["modelz"], "did you mean `chatrwkv models`"),
         (["-m", "x", "run"], "the command comes first"),
         (["--no-such-flag"], "unrecognized arguments"),
-        (["one", "two"], "unrecognized arguments: two"),
+        (["tell", "me", "more"], "in quotes: chatrwkv 'tell me more'"),
+        (["modelz", "list"], "did you mean `chatrwkv models`"),
+        (["one", "--two", "three"], "unrecognized arguments: --two three"),
         (["--chat", "a", "--state", "b"], "not allowed with"),
         (["run", "--json", "--no-stream"], "not allowed with"),
         (["run", "--safe", "--raw"], "not allowed with"),
         (["run", "--seed", "x"], "invalid int value"),
-        (["chats"], "required: ACTION"),
         (["completion", "csh"], "invalid choice"),
         (["run", "--mod", "x"], "unrecognized arguments"),
     ],
@@ -95,6 +96,15 @@ def test_wrong_command_line_exits_2_with_a_reason(arguments, said, capsys):
         cli.main(arguments)
     assert caught.value.code == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["chats", "states", "models", "prompts", "config"])
+def test_a_command_without_its_action_lists_the_actions(name, capsys):
+    assert cli.main([name]) == 2
+    shown = capsys.readouterr()
+    assert f"usage: chatrwkv {name}" in shown.err
+    assert len(shown.err.splitlines()) > 6
+    assert not shown.out
 
 
 @pytest.mark.parametrize(
@@ -117,6 +127,14 @@ def test_app_refuses_a_pipe_and_names_the_command_for_it(capsys):
     """Textual in a pipe would fill it with escape sequences."""
     assert cli.main(["hello"]) == 2
     assert "chatrwkv run" in capsys.readouterr().err
+
+
+def test_app_refuses_a_terminal_that_cannot_place_text(capsys, monkeypatch):
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(getattr(sys, name), "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "dumb")
+    assert cli.main([]) == 2
+    assert "TERM is dumb" in capsys.readouterr().err
 
 
 def failing(error):

@@ -26,6 +26,7 @@ class Dialog(ModalScreen[ResultType]):
     """A sheet with a heading; `esc` gives back None."""
 
     BINDINGS: ClassVar[list[BindingType]] = list(keys.DIALOG)
+    VERTICAL_BREAKPOINTS = [(0, "-low"), (32, "-high")]  # noqa: RUF012 -- Textual declares no class variable
 
     def __init__(self, title: str, *, hint: str = "") -> None:
         super().__init__()

@@ -42,7 +42,11 @@ class ModelsScreen(Dialog[str]):
     """
 
     def __init__(self, choices: Sequence[ModelChoice], folders: Sequence[str]) -> None:
-        super().__init__("Models", hint="enter loads it, or type the path of any .pth or .safetensors file")
+        super().__init__(
+            "Models",
+            hint="enter loads it, or type the path of any .pth or .safetensors file;\n"
+            "files in the models folder, which /paths names, are listed here",
+        )
         self._choices = list(choices)
         self._folders = folders
         self.rows = LiveRows(classes="dialog-rows")

@@ -55,6 +55,13 @@ class Shown:
     is_streaming: bool = False
 
 
+def _whole_parts(detail: str, cells: int) -> str:
+    """As many of the facts as there is room for: half a number misleads."""
+    while cell_len(detail) > cells:
+        detail = detail.rpartition(" · ")[0]
+    return detail
+
+
 class MessageHeader(Widget):
     """Name on the left, `‹ 2/3 ›` on the right."""
 
@@ -82,7 +89,7 @@ class MessageHeader(Widget):
         who = f"{shown.who}  {mark}{sanitise(shown.name)}".rstrip()
         room = width - cell_len(arrows) - 2
         who = cut_cells(who, room)
-        detail = cut_cells(shown.detail, room - cell_len(who) - 2) if self.is_focused else ""
+        detail = _whole_parts(shown.detail, room - cell_len(who) - 2) if self.is_focused else ""
         gap = " " * max(1, width - cell_len(who) - cell_len(detail) - cell_len(arrows) - (2 if detail else 0))
         return Content.assemble(
             (who, "bold $accent" if self.is_focused else "$muted"),

@@ -31,7 +31,8 @@ _NEAR_EDGE = 2  # lines from the edge at which more messages are loaded
 LESSON = (
     "Write below and press enter; ctrl+j makes a new line.",
     "ctrl+r answers again, and the old answer stays beside it.",
-    "/ lists all commands, ctrl+l the models, F1 the keys.",
+    "/ lists all commands, F1 the keys.",
+    "ctrl+l chooses the model; the built-in one is a small demo, a toy.",
 )
 
 
