@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 BATCHES = (1, 2, 4, 8)
 PROMPTS = (16, 128, 512, 2048)
+_GPU_PROMPT = 4096  # which a CPU reads for minutes
 _DECODE_S = 0.4  # of decoding in a round
 _LEAST_STEPS, _MOST_STEPS = 3, 100
 _WARM_STEPS = 48  # in which native code measures how far to prefetch, for each number of rows
@@ -228,7 +229,8 @@ def _decodes(loaded: LoadedModel, n_bytes: int, n_weights: int) -> Iterator[_Job
 def _prefills(loaded: LoadedModel, n_bytes: int, n_weights: int) -> Iterator[_Job]:
     n_context = loaded.model.spec.n_context
     n_head = loaded.model.spec.n_vocab * loaded.model.spec.n_embd  # multiplied once a prompt
-    for n_tokens in PROMPTS:
+    prompts = PROMPTS if _device(loaded).type == "cpu" else (*PROMPTS, _GPU_PROMPT)
+    for n_tokens in prompts:
         if n_context and n_tokens > n_context:
             continue
 
