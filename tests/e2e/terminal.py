@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import signal
 import sys
 import termios
 import time
@@ -15,7 +15,6 @@ import pexpect
 import pyte
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
@@ -82,15 +81,16 @@ class Terminal:
     def signal(self, number: signal.Signals) -> None:
         os.kill(self.process.pid, number)
 
-    def exit_code(self) -> tuple[int, float]:
-        """Wait for the end: the code, and how long it took."""
-        began = time.monotonic()
+    def exit_code(self) -> int:
+        """Wait for the end."""
+        deadline = time.monotonic() + PATIENCE_S
         while self.read():
-            assert time.monotonic() - began < PATIENCE_S, f"it does not end; the screen is\n{self.text}"
+            assert time.monotonic() < deadline, f"it does not end; the screen is\n{self.text}"
         self.process.wait()
         assert self.process.signalstatus is None, f"killed by signal {self.process.signalstatus}"
-        assert self.process.exitstatus is not None
-        return self.process.exitstatus, time.monotonic() - began
+        code: int | None = self.process.exitstatus
+        assert code is not None
+        return code
 
     def assert_restored(self) -> None:
         """Alternate screen left, mouse and paste reports off, cursor on, echo back."""
@@ -112,8 +112,11 @@ def fake_app(data: Path, kind: str = "story", speed: float = 200.0, **size: int)
         terminal.until("ask, or / for commands")
         yield terminal
     finally:
-        with contextlib.suppress(OSError):  # a test may have closed the terminal already
-            terminal.process.close(force=True)
+        if not terminal.process.closed:  # a test may have closed the terminal already
+            if terminal.process.isalive():
+                terminal.process.kill(signal.SIGKILL)
+                terminal.process.wait()  # `close` would give it a tenth of a second to die
+            terminal.process.close()
 
 
 def ready(terminal: Terminal) -> None:

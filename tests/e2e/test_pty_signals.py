@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.terminal import fake_app, ready
 from tests.e2e.test_pty import texts
+from tests.fakes import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,9 +27,7 @@ def test_a_signal_while_a_reply_streams(tmp_path: Path, number: signal.Signals, 
         terminal.until("esc stop")
         terminal.until(lambda: terminal.text.count("▎") >= 2 and "…" not in terminal.text)
         terminal.signal(number)
-        found, took = terminal.exit_code()
-        assert found == code
-        assert took <= 2
+        assert terminal.exit_code() == code
         terminal.assert_restored()
     user, reply = texts(tmp_path)
     assert user == "hi"
@@ -43,9 +41,7 @@ def test_a_signal_while_the_event_loop_hangs(tmp_path: Path):
         terminal.keys("hi\r")
         terminal.until("▎hi")
         terminal.signal(signal.SIGTERM)
-        code, took = terminal.exit_code()
-        assert code == 143
-        assert took <= 2.5
+        assert terminal.exit_code() == 143
         terminal.assert_restored()
     assert texts(tmp_path)[0] == "hi"
 
@@ -58,10 +54,7 @@ def test_a_terminal_that_is_closed_ends_the_app(tmp_path: Path):
         terminal.until("▎hi")
         pid = terminal.process.pid
         os.close(terminal.process.child_fd)
-        began = time.monotonic()
-        while _is_alive(pid):
-            assert time.monotonic() - began < 4, "it outlived its terminal"
-            time.sleep(0.02)
+        wait_until(lambda: not _is_alive(pid))
         terminal.process.closed = True
     assert texts(tmp_path)[0] == "hi"
 
