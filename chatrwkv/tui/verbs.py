@@ -112,8 +112,10 @@ async def rewrite(screen: ChatCore, _: str) -> None:
     node = session.node(screen.target or session.head)
     if node.id == session.conversation.root and not node.text:
         raise BadValue("There is no message to edit yet.", hint="Write one first.")
-    text = await screen.app.ask(EditDialog("Edit in place", node.text))
-    if text is not None and text != node.text:
+    # The blank between a reply and its role is not the person's to keep; the session puts it back.
+    shown = node.text.lstrip() if node.role is Role.ASSISTANT else node.text
+    text = await screen.app.ask(EditDialog("Edit in place", shown))
+    if text is not None and text != shown:
         session.edit_in_place(node.id, text)
         await screen.refresh_path()
         screen.say("Changed in place; what follows is read again when it is needed. u undoes it.")

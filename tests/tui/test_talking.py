@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from textual.widgets import TextArea
+
 from chatrwkv.chat.tree import NodeStatus
 from chatrwkv.tui.widgets.message import MessageHeader
 from tests.fakes import FakeModel, Gate, ScriptedModel
@@ -145,6 +147,19 @@ async def test_editing_a_message_makes_a_branch(tmp_path: Path):
         await app.quiet()
         row = app.session.conversation.siblings(app.session.path()[0].id)
         assert [app.session.node(node_id).text for node_id in row] == ["one", "one two"]
+
+
+async def test_a_reply_is_edited_without_the_blank_before_it(tmp_path: Path):
+    """The blank between role and reply looked like a slip of the model; it stays in the text all the same."""
+    async with running(tmp_path, " A fox.") as app:
+        await app.send("one")
+        await app.press("alt+up", "e")
+        await app.until(lambda: app.app.screen is not app.screen)
+        area = app.app.screen.query_one(TextArea)
+        assert area.text == "A fox."
+        await app.type(" Red.")
+        await app.press("ctrl+s")
+        await app.until(lambda: app.session.path()[-1].text == " A fox. Red.")
 
 
 async def test_escape_leaves_editing_without_a_change(tmp_path: Path):
