@@ -25,75 +25,93 @@ N_VOCAB, HEAD_SIZE = 65536, 64
 FILE_TYPES = {"f16": 1, "q8_0": 7, "q4_K_M": 15}  # llama_ftype
 
 
-def write_f16(path, shape):
+class Writer:
     """A GGUF file as llama.cpp's converter writes RWKV-7; layers from the second on are alike."""
-    width, random = shape["n_embd"], np.random.default_rng(0)
-    n_w, n_a, n_v, n_g = shape["ranks"]
-    writer = gguf.GGUFWriter(path, "rwkv7")
-    writer.add_context_length(1 << 20)
-    writer.add_embedding_length(width)
-    writer.add_block_count(shape["n_layer"])
-    writer.add_feed_forward_length(4 * width)
-    writer.add_head_count(0)
-    writer.add_layer_norm_eps(1e-5)
-    writer.add_wkv_head_size(HEAD_SIZE)
-    writer.add_decay_lora_rank(n_w)
-    writer.add_iclr_lora_rank(n_a)
-    writer.add_value_residual_mix_lora_rank(n_v)
-    writer.add_gate_lora_rank(n_g)
-    writer.add_file_type(FILE_TYPES["f16"])
-    writer.add_tokenizer_model("rwkv")
-    writer.add_token_list([b"<s>", *(b"t%d" % i for i in range(1, N_VOCAB))])
-    writer.add_token_types([3] + [1] * (N_VOCAB - 1))
 
-    def matrix(rows, cols):
-        return (random.standard_normal((rows, cols), np.float32) / cols**0.5).astype(np.float16)
+    def __init__(self, path, shape):
+        self.n_layer, self.width, self.ranks = shape["n_layer"], shape["n_embd"], shape["ranks"]
+        self.file, self.random = gguf.GGUFWriter(path, "rwkv7"), np.random.default_rng(0)
 
-    def vector(*size, mean=0.0):
-        return (mean + 0.1 * random.standard_normal(size, np.float32)).astype(np.float32)
+    def write(self):
+        """All of it."""
+        self.header()
+        self.file.add_tensor("token_embd.weight", self.matrix(N_VOCAB, self.width))
+        self.norm("token_embd_norm")
+        matrices = self.matrices()
+        for i in range(self.n_layer):
+            self.layer(f"blk.{i}.", matrices, is_first=i == 0)
+        self.norm("output_norm")
+        self.file.add_tensor("output.weight", self.matrix(N_VOCAB, self.width))
+        self.file.write_header_to_file()
+        self.file.write_kv_data_to_file()
+        self.file.write_tensors_to_file()
+        self.file.close()
 
-    def norm(name):
-        writer.add_tensor(f"{name}.weight", vector(width, mean=1.0))
-        writer.add_tensor(f"{name}.bias", vector(width))
+    def header(self):
+        """Sizes, and a vocabulary of nothing."""
+        n_w, n_a, n_v, n_g = self.ranks
+        self.file.add_context_length(1 << 20)
+        self.file.add_embedding_length(self.width)
+        self.file.add_block_count(self.n_layer)
+        self.file.add_feed_forward_length(4 * self.width)
+        self.file.add_head_count(0)
+        self.file.add_layer_norm_eps(1e-5)
+        self.file.add_wkv_head_size(HEAD_SIZE)
+        self.file.add_decay_lora_rank(n_w)
+        self.file.add_iclr_lora_rank(n_a)
+        self.file.add_value_residual_mix_lora_rank(n_v)
+        self.file.add_gate_lora_rank(n_g)
+        self.file.add_file_type(FILE_TYPES["f16"])
+        self.file.add_tokenizer_model("rwkv")
+        self.file.add_token_list([b"<s>", *(b"t%d" % i for i in range(1, N_VOCAB))])
+        self.file.add_token_types([3] + [1] * (N_VOCAB - 1))
 
-    ranks = {"w": n_w, "a": n_a, "v": n_v, "g": n_g}
-    square = {name: matrix(width, width) for name in ("key", "value", "receptance", "output")}
-    key, value = matrix(4 * width, width), matrix(width, 4 * width)
-    pairs = {j: (matrix(rank, width), matrix(width, rank)) for j, rank in ranks.items()}
-    first_v = matrix(n_a, width), matrix(width, n_a)  # of the first layer, which does not use them
-    writer.add_tensor("token_embd.weight", matrix(N_VOCAB, width))
-    norm("token_embd_norm")
-    for i in range(shape["n_layer"]):
-        at = f"blk.{i}."
+    def matrices(self):
+        """Those of every layer but the first, by name; llama.cpp wants `v` of the first in the rank of `a`."""
+        width, (n_w, n_a, n_v, n_g) = self.width, self.ranks
+        found = {
+            f"time_mix_{name}": self.matrix(width, width) for name in ("key", "value", "receptance", "output")
+        }
+        for name, rank in {"w": n_w, "a": n_a, "v": n_v, "g": n_g, "first_v": n_a}.items():
+            found[f"time_mix_{name}1"] = self.matrix(rank, width)
+            found[f"time_mix_{name}2"] = self.matrix(width, rank)
+        found["channel_mix_key"] = self.matrix(4 * width, width)
+        found["channel_mix_value"] = self.matrix(width, 4 * width)
+        return found
+
+    def layer(self, at, matrices, *, is_first):
+        """One layer; the first does not use its `v`."""
+        width = self.width
         for name in ("attn_norm", "attn_norm_2", "time_mix_ln"):
-            norm(at + name)
-        for j in ranks:
-            down, up = first_v if j == "v" and i == 0 else pairs[j]
-            writer.add_tensor(f"{at}time_mix_{j}1.weight", down)
-            writer.add_tensor(f"{at}time_mix_{j}2.weight", up)
-            if j != "g":
-                writer.add_tensor(f"{at}time_mix_{j}0.weight", vector(width))
-        writer.add_tensor(at + "time_mix_lerp_fused.weight", vector(6, 1, 1, width, mean=0.5))
-        for name in ("k_k", "k_a", "r_k"):
-            writer.add_tensor(f"{at}time_mix_{name}.weight", vector(width, mean=0.7))
-        for name, weights in square.items():
-            writer.add_tensor(f"{at}time_mix_{name}.weight", weights)
-        writer.add_tensor(at + "channel_mix_lerp_k.weight", vector(1, 1, width, mean=0.5))
-        writer.add_tensor(at + "channel_mix_key.weight", key)
-        writer.add_tensor(at + "channel_mix_value.weight", value)
-    norm("output_norm")
-    writer.add_tensor("output.weight", matrix(N_VOCAB, width))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+            self.norm(at + name)
+        for name, weights in matrices.items():
+            if "first_v" not in name:
+                other = matrices.get(name.replace("_v", "_first_v")) if is_first else None
+                self.file.add_tensor(f"{at}{name}.weight", weights if other is None else other)
+        for name in ("w0", "a0", "v0", "k_k", "k_a", "r_k"):
+            self.file.add_tensor(f"{at}time_mix_{name}.weight", self.vector(width, mean=0.7))
+        self.file.add_tensor(at + "time_mix_lerp_fused.weight", self.vector(6, 1, 1, width, mean=0.5))
+        self.file.add_tensor(at + "channel_mix_lerp_k.weight", self.vector(1, 1, width, mean=0.5))
+
+    def matrix(self, rows, cols):
+        """Random float16."""
+        return (self.random.standard_normal((rows, cols), np.float32) / cols**0.5).astype(np.float16)
+
+    def vector(self, *size, mean=0.0):
+        """Random float32."""
+        return (mean + 0.1 * self.random.standard_normal(size, np.float32)).astype(np.float32)
+
+    def norm(self, name):
+        """Weight and bias."""
+        self.file.add_tensor(f"{name}.weight", self.vector(self.width, mean=1.0))
+        self.file.add_tensor(f"{name}.bias", self.vector(self.width))
 
 
 def model_file(folder, shape, kind):
     """The file in this type; made if it is not there."""
     plain, wanted = folder / "llama-f16.gguf", folder / f"llama-{kind}.gguf"
     if not plain.exists():
-        write_f16(plain, shape)
+        Writer(plain, shape).write()
     if not wanted.exists():
         params = llama_cpp.llama_model_quantize_default_params()
         params.ftype = FILE_TYPES[kind]
