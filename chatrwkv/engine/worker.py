@@ -372,7 +372,7 @@ def _new_scheduler(loaded: LoadedModel) -> Scheduler:
 
 
 def _no_model() -> ChatRWKVError:
-    return ModelNotFound("No model is loaded.", hint="Choose a model first.")
+    return ModelNotFound("No model is loaded.", hint="Choose one with /model or ctrl+l, then ask again.")
 
 
 def _use_threads() -> None:

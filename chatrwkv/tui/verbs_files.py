@@ -98,6 +98,10 @@ async def export(screen: ChatCore, argument: str) -> None:
     kind = kind or path.suffix.lstrip(".")
     if kind not in WRITERS:
         raise BadValue(f"{path.name} has no format of ours.", hint="End it with .md, .json or .txt.")
+    if path.exists() and not overwrite:
+        raise BadValue(
+            f"{path} exists already.", hint="Choose another name; /export alone asks, and can replace it."
+        )
     from chatrwkv.paths import private_dir
 
     if path.parent == screen.workspace.paths.exports:

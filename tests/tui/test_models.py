@@ -182,6 +182,7 @@ async def test_a_chat_is_exported(tmp_path: Path):
         await app.type("/export a.md")
         await app.press("enter")
         await app.until(lambda: "exists already" in app.text())
+        assert "--force" not in app.text(), "an option of the command line, not of the app"
         await app.type("/export")
         await app.press("enter")
         await app.until(lambda: app.app.screen is not app.screen)
