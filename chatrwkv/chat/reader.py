@@ -125,6 +125,11 @@ class Reader:
             for row in self._query("SELECT place FROM snapshots WHERE key IN (SELECT key FROM node_snapshot)")
         }
 
+    def snapshot_keys(self, node_ids: Iterable[NodeId]) -> set[str]:
+        """Under which keys the vault keeps the minds after these messages."""
+        statement = "SELECT key FROM node_snapshot WHERE node IN (SELECT value FROM json_each(?))"
+        return {row[0] for row in self._query(statement, (json.dumps(list(node_ids)),))}
+
     def draft(self, chat_id: ChatId) -> str:
         """What was typed and not sent."""
         rows = self._query("SELECT text FROM drafts WHERE chat = ?", (chat_id,))

@@ -21,7 +21,7 @@ from chatrwkv.engine import give_back
 from chatrwkv.errors import ChatRWKVError, StateError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -291,18 +291,23 @@ class Vault:
         """Remove files that no message holds (see `Shelf.sweep`); returns how many went."""
         return self._shelf.sweep(linked)
 
-    def round_old(self, days: int) -> None:
-        """Store what nobody used for so many days in half precision, one file at a time, in the background."""
-        self.then(lambda: self._round(self._shelf.unused_since(time.time() - days * _DAY_S)))
+    def round_old(self, days: int, shown: Callable[[], Collection[str]] = frozenset) -> None:
+        """Store what nobody used for so many days in half precision, one file at a time, in the background.
+
+        Args:
+            days: since when.
+            shown: keys of what is on the screen, however old it is; called on the writing thread.
+        """
+        self.then(lambda: self._round(self._shelf.unused_since(time.time() - days * _DAY_S), shown))
 
     # -- inside -------------------------------------------------------------------------------------------
 
-    def _round(self, keys: list[str]) -> None:
+    def _round(self, keys: list[str], shown: Callable[[], Collection[str]]) -> None:
         if keys:
             with self._lock:
                 active = {*self._ram, *self._unwritten}
-            self._shelf.round_off(keys[0], active)
-            self.then(lambda: self._round(keys[1:]))  # new states are written in between
+            self._shelf.round_off(keys[0], {*active, *shown()})
+            self.then(lambda: self._round(keys[1:], shown))  # new states are written in between
 
     def _remember(self, key: str, snapshot: Snapshot) -> None:
         if key not in self._ram:

@@ -107,7 +107,7 @@ class Workspace(Desk):
             # It looks at every file, so it does not stand in the way of the first screen.
             made._vault.then(lambda: made._vault.sweep(store.linked_places()))
             if settings.chat.state_fp16_after_days:
-                made._vault.round_old(settings.chat.state_fp16_after_days)
+                made._vault.round_old(settings.chat.state_fp16_after_days, made._shown_states)
         return made
 
     def close(self) -> None:
@@ -345,6 +345,9 @@ class Workspace(Desk):
     def usage(self) -> VaultUsage:
         """How much of the memory and of the disk the states take."""
         return self._vault.usage()
+
+    def _shown_states(self) -> set[str]:
+        return self._store.snapshot_keys([session.head for session in self.open_chats])
 
     def _settled_model(self) -> ModelInfo | None:
         return None if self.loading else self.model

@@ -14,9 +14,10 @@ import pytest
 from chatrwkv.chat.changes import Changes
 from chatrwkv.chat.store import Store
 from chatrwkv.chat.tree import NodeStatus
+from chatrwkv.engine import peek_state
 from chatrwkv.errors import ModelNotFound, StoreError
 from tests.chat.conftest import ended, said, what
-from tests.fakes import FakeModel, Gate, fake_loader, wait_until
+from tests.fakes import ByteTokenizer, FakeModel, Gate, fake_loader, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -217,3 +218,21 @@ def test_the_chat_layer_imports_neither_torch_nor_textual():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_the_branch_that_is_shown_is_not_rounded_however_long_nobody_opened_it(desk: Desk):
+    chats = [desk.workspace.new_chat(), desk.workspace.new_chat()]
+    for chat in chats:
+        said(chat, chat.id)
+    chains = [chat.plan().known_chain(ByteTokenizer.tokenizer_id) for chat in chats]
+    desk.again()
+    files = list((desk.root / "data" / "states").iterdir())
+    for file in files:
+        os.utime(file, (0, 0))
+    vault, fingerprint = desk.workspace._vault, desk.model.spec.fingerprint
+    desk.workspace.open_chat(chats[0].id)
+    vault.round_old(7, desk.workspace._shown_states)
+    wait_until(lambda: sum(peek_state(file).is_rounded for file in files) == len(files) - 1)
+    for _ in range(2):  # the last file has its turn, too
+        vault.flush()
+    assert [vault.where(fingerprint, str(chain)).is_rounded for chain in chains] == [False, True]
