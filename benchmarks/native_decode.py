@@ -1,9 +1,10 @@
 """The native path against the torch path, the `rwkv` package and llama.cpp: decode, eight rows, prefill; in one run.
 
     python benchmarks/native_decode.py [--shape 0.1b] [--formats bf16,int8,int4] [--threads 1,2] [--rounds 5]
-                                       [--llama PYTHON]
+                                       [--llama PYTHON] [--generation 4|5.2|6|7]
 
-llama.cpp takes part where PYTHON has `llama-cpp-python` and `gguf`, see llama_child.py for how they are built.
+llama.cpp takes part where PYTHON has `llama-cpp-python` and `gguf`, see llama_child.py for how they are built;
+only beside RWKV-7.
 
 Every round measures every contestant once, one after the other, so that a busy machine slows all of them;
 medians over the rounds count. The machine's read bandwidth is measured in each round too, and shares are
@@ -24,6 +25,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -33,18 +36,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from chatrwkv.engine import kernels, quant
 from chatrwkv.engine.models import packing
 from chatrwkv.engine.models.native import Native
-from chatrwkv.engine.models.rwkv7 import RWKV7, Weights7
 from chatrwkv.engine.spec import detect
 from chatrwkv.engine.state import Scratch
 from chatrwkv.engine.tasks.shapes import SHAPES as RANKED
 from chatrwkv.engine.weights import prepare
-from tests.checkpoints import Size, rwkv7
+from tests.checkpoints import Size, rwkv4, rwkv5, rwkv6, rwkv7
 
 SHAPES = {
     "builtin": Size(6, 192, 64, 4096),
     "0.1b": Size(12, 768, 64, 65536),
     "0.4b": Size(24, 1024, 64, 65536),
     "1.5b": Size(24, 2048, 64, 65536),
+}
+# what makes random tensors, and the width of ffn over that of the stream
+GENERATIONS = {
+    "4": (rwkv4, 4),
+    "5.2": (rwkv5, 3.5),
+    "6": (partial(rwkv6, mix_rank=32, decay_rank=64), 3.5),
+    "7": (rwkv7, 4),
 }
 PREFILL = (16, 128, 512)
 READ_BYTES = 512 << 20  # far beyond any cache
@@ -125,10 +134,10 @@ class Peer:
         self.process.wait()
 
 
-def package(path, kind, n_threads):
+def package(path, kind, n_threads, generation):
     """The `rwkv` package in this Python."""
     environment = {
-        "RWKV_V7_ON": "1",
+        "RWKV_V7_ON": str(int(generation == "7")),
         "RWKV_JIT_ON": "1",
         "OMP_NUM_THREADS": str(n_threads),
         "PYTHONWARNINGS": "ignore",
@@ -168,11 +177,14 @@ def child(path, kind, n_threads):
 def contestants(options, folder):
     """Of all kinds that were asked for."""
     torch.manual_seed(0)
-    tensors = rwkv7(SHAPES[options.shape])
+    make, widening = GENERATIONS[options.generation]
+    size = SHAPES[options.shape]
+    tensors = make(replace(size, n_ffn=int(widening * size.n_embd)))
     spec = detect({name: tuple(tensor.shape) for name, tensor in tensors.items()})
     library, found = kernels.open_or_build(Path(options.cache))
     print(f"native: {found.isa}, {found.compiler}")
-    weights = Weights7.build(tensors, spec)
+    layout = packing.LAYOUTS[spec.generation]
+    weights = layout.build(tensors, spec, {})
     sides = []
     for kind in options.formats.split(","):
         engines = {n: kernels.Engine(library, n) for n in options.threads}
@@ -181,12 +193,16 @@ def contestants(options, folder):
     if options.torch:
         for kind, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
             prepared = {name: prepare(name, t, torch.device("cpu"), dtype) for name, t in tensors.items()}
-            model = RWKV7(spec, prepared)
+            model = layout.family(spec, prepared)
             sides += [Ours(f"torch {kind}", model, n) for n in options.threads]
     if options.package:
         torch.save({name: t.bfloat16() for name, t in tensors.items()}, folder / "model.pth")
-        sides += [package(folder / "model", kind, n) for kind in ("fp32", "bf16") for n in options.threads]
-    if options.llama:
+        sides += [
+            package(folder / "model", kind, n, options.generation)
+            for kind in ("fp32", "bf16")
+            for n in options.threads
+        ]
+    if options.llama and options.generation == "7":
         shape = RANKED[options.shape]
         kinds = options.llama_types.split(",")
         sides += [llama_cpp(options.llama, folder, shape, kind, n) for kind in kinds for n in options.threads]
@@ -255,7 +271,12 @@ def report(options, sides, results):
     )
     columns = ["decode", "8 rows", *(f"prefill {n}" for n in options.prefill)]
     print(
-        f"{'tok/s':<20} thr " + "".join(f"{c:>13}" for c in columns) + "   GB/s  share |  cpu: tok/s  share"
+        f"{'tok/s':<20} thr "
+        + "".join(f"{c:>13}" for c in columns)
+        + "   GB/s  share"
+        + " |  cpu:     decode"
+        + "".join(f"{f'prefill {n}':>13}" for n in options.prefill)
+        + "  share"
     )
     for side in sides:
         key = (side.name, side.n_threads)
@@ -268,7 +289,9 @@ def report(options, sides, results):
             line += f" {rate / 1e9:6.1f} {100 * rate / read[side.n_threads]:5.0f}%"
         if side.n_threads == 1:
             cpu = median((*key, "decode"), 1)
-            line += f" | {1 / cpu:11.1f}" + (f" {100 * n_bytes / cpu / read_cpu:5.0f}%" if packed else "")
+            line += f"{'' if packed else ' ' * 14} | {1 / cpu:15.1f}"
+            line += "".join(f"{1 / median((*key, f'prefill {n}'), 1):13.1f}" for n in options.prefill)
+            line += f" {100 * n_bytes / cpu / read_cpu:5.0f}%" if packed else ""
         print(line)
 
 
@@ -277,6 +300,7 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shape", choices=SHAPES, default="0.1b")
+    parser.add_argument("--generation", choices=GENERATIONS, default="7")
     parser.add_argument("--formats", default="fp32,bf16,int8,int4")
     parser.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], default=[1, 2])
     parser.add_argument(

@@ -169,19 +169,19 @@ def rwkv5(
     return tensors
 
 
-def rwkv6(size: Size = Size(), seed: int = 0) -> dict[str, Tensor]:
-    """RWKV-6: decays that depend on the token, from near 1 down to exp(-exp(3))."""
+def rwkv6(size: Size = Size(), seed: int = 0, *, mix_rank: int = 8, decay_rank: int = 6) -> dict[str, Tensor]:
+    """RWKV-6: decays that depend on the token, from near 1 down to exp(-exp(3)); published ranks are 32, 64."""
     draw, C, F, N = Draw(seed), size.n_embd, size.n_ffn or 4 * size.n_embd, size.head_size
     tensors = frame(draw, size)
     for i in range(size.n_layer):
         att, ffn = f"blocks.{i}.att.", f"blocks.{i}.ffn."
         for j in "xwkvrg":
             tensors[f"{att}time_maa_{j}"] = draw.uniform(1, 1, C)
-        tensors[att + "time_maa_w1"] = draw.normal(C, 5 * 8, std=C**-0.5)
-        tensors[att + "time_maa_w2"] = draw.normal(5, 8, C, std=0.2)
+        tensors[att + "time_maa_w1"] = draw.normal(C, 5 * mix_rank, std=C**-0.5)
+        tensors[att + "time_maa_w2"] = draw.normal(5, mix_rank, C, std=0.2)
         tensors[att + "time_decay"] = draw.uniform(1, 1, C, low=-6, high=2)
-        tensors[att + "time_decay_w1"] = draw.normal(C, 6, std=C**-0.5)
-        tensors[att + "time_decay_w2"] = draw.normal(6, C, std=0.5)
+        tensors[att + "time_decay_w1"] = draw.normal(C, decay_rank, std=C**-0.5)
+        tensors[att + "time_decay_w2"] = draw.normal(decay_rank, C, std=0.5)
         tensors[att + "time_faaaa"] = draw.normal(C // N, N, mean=0.3, std=0.5)
         _att_of_heads(draw, tensors, size, att, "receptance key value gate output")
         tensors[ffn + "time_maa_k"] = draw.uniform(1, 1, C)

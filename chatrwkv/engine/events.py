@@ -71,6 +71,8 @@ class ModelInfo:
     """What the checkpoint does not say about itself (`engine.options`), by name."""
     n_context: int = 0
     """Tokens after which the last half of them is read again and the rest forgotten (RWKV-1); 0: no end."""
+    has_native_path: bool = False
+    """Whether the native CPU code computes it once it is ready; `native_status` tells whether it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -264,6 +264,7 @@ def _info(
         card_family="builtin" if "builtin" in [p.name for p in path.parents[:2]] else _card_family(name),
         options=shown(options),
         n_context=spec.n_context,
+        has_native_path=_suits_native(plan, spec),
     )
 
 

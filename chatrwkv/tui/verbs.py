@@ -27,6 +27,7 @@ from chatrwkv.tui.verbs_tune import TUNE_VERBS
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from chatrwkv.engine import ModelInfo
     from chatrwkv.tui.screens.core import ChatCore
 
     Verb = Callable[[ChatCore, str], Awaitable[None]]
@@ -223,6 +224,20 @@ async def seed(screen: ChatCore, argument: str) -> None:
 # -- the app ------------------------------------------------------------------------------------------------
 
 
+def _runs_on(model: ModelInfo) -> str:
+    """Device, precision, and for what native code can compute, whether it does."""
+    from chatrwkv.engine import native_status
+
+    place = f"{model.device}, {model.dtype}"
+    if not model.has_native_path:
+        return place
+    native = native_status()
+    if native.is_available:
+        return f"{place}, native code ({native.isa})"
+    why = "native code is being built" if native.is_building else f"no native code: {native.why_not}"
+    return f"{place}, torch; {why}"
+
+
 async def stats(screen: ChatCore, _: str) -> None:
     """Model, tokens, speed, memory."""
     session, model = open_session(screen), screen.workspace.model
@@ -232,7 +247,7 @@ async def stats(screen: ChatCore, _: str) -> None:
         rows += [
             ("name", model.name), ("file", model.path), ("generation", f"RWKV-{model.generation}"),
             ("size", f"{model.n_layer} layers, {model.n_embd} wide, {model.n_params / 1e6:,.1f} M parameters"),
-            ("vocabulary", f"{model.n_vocab:,}"), ("runs on", f"{model.device}, {model.dtype}"),
+            ("vocabulary", f"{model.n_vocab:,}"), ("runs on", _runs_on(model)),
             ("one state", format_bytes(model.state_bytes)), ("fingerprint", model.fingerprint[:16]),
         ]  # fmt: skip
         if model.n_context:

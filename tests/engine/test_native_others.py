@@ -63,6 +63,11 @@ def test_the_second_load_takes_the_packed_weights(ready, path, dtype, monkeypatc
     assert torch.equal(second.step([3], second.blank().thaw()), first.step([3], first.blank().thaw()))
 
 
+@pytest.mark.parametrize("dtype", ["fp32", "fp16"])
+def test_what_is_shown_of_a_model_tells_whether_native_code_can_compute_it(native, path, dtype):
+    assert load_model(path, device="cpu", dtype=dtype).info.has_native_path == (dtype != "fp16")
+
+
 def test_without_a_library_torch_serves_and_changes_over_between_steps(native, library, path):
     """The first start: the compiler still runs while the user is already talking."""
     model = load_model(path, device="cpu", dtype="fp32").model

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from chatrwkv.engine import export_state
+import pytest
+
+from chatrwkv.engine import NativeStatus, export_state
 from chatrwkv.errors import ModelFormatError
+from chatrwkv.tui.verbs import _runs_on
 from tests.fakes import FakeModel, Gate, ScriptedModel, fake_loader
 from tests.tui.driver import running
 
@@ -200,6 +204,26 @@ async def test_the_pages_of_facts_open_and_close(tmp_path: Path):
             await app.sees(words)
             await app.press("escape")
             await app.until(lambda: app.app.screen is app.screen)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (NativeStatus(is_available=True, isa="avx2", why_not=""), "cpu, int8, native code (avx2)"),
+        (NativeStatus(is_building=True, why_not=""), "cpu, int8, torch; native code is being built"),
+        (NativeStatus(why_not="No C++ compiler."), "cpu, int8, torch; no native code: No C++ compiler."),
+    ],
+)
+async def test_the_page_of_facts_tells_whether_native_code_computes(
+    tmp_path: Path, monkeypatch, status, words
+):
+    monkeypatch.setattr("chatrwkv.engine.native_status", lambda: status)
+    async with running(tmp_path) as app:
+        await app.send("hi")
+        model = app.app.workspace.model
+        assert model
+        assert _runs_on(model) == f"{model.device}, {model.dtype}"
+        assert _runs_on(replace(model, device="cpu", dtype="int8", has_native_path=True)) == words
 
 
 def _has_states(root: Path, n: int) -> bool:
