@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from chatrwkv.chat.vault import Vault
 from chatrwkv.chat.workspace import Workspace
 from chatrwkv.config import ChatSettings, Settings
 from chatrwkv.engine import EngineThread
 from chatrwkv.paths import Paths
+from tests.chat.minds import N_BYTES
 from tests.fakes import FakeModel, fake_loader
 
 if TYPE_CHECKING:
@@ -104,3 +106,11 @@ def make_desk(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
 @pytest.fixture
 def desk(make_desk: Callable[..., Desk]) -> Desk:
     return make_desk()
+
+
+@pytest.fixture
+def vault(tmp_path: Path) -> Iterator[Vault]:
+    """With room for ten minds."""
+    opened = Vault(tmp_path / "states", budget_bytes=10 * N_BYTES)
+    yield opened
+    opened.close()
