@@ -124,7 +124,6 @@ def matrix_rate(device, width: int = 8192) -> float:
 def prefill() -> dict:
     """4,096 tokens through the layers of the 7.2B; how much of it the recurrence takes."""
     from benchmarks.cuda_decode import random_model
-
     from chatrwkv.engine import cuda_kernels
     from chatrwkv.engine.cuda_forms import CHUNKED, SEQUENTIAL, Forms
     from chatrwkv.engine.cuda_ops import launch_heads

@@ -9,11 +9,12 @@ import ctypes
 from ctypes import POINTER, byref, c_char_p, c_int, c_uint, c_void_p
 from typing import TYPE_CHECKING
 
-from chatrwkv.cuda import abi
 from chatrwkv.errors import KernelBuildFailed
 
 if TYPE_CHECKING:
-    from chatrwkv.cuda.abi import Call, NumberType
+    from collections.abc import Iterable
+
+    from chatrwkv.cuda.abi import Geometry
 
 _SIGNATURES = {
     "cuModuleLoadData": (POINTER(c_void_p), c_char_p),
@@ -26,10 +27,9 @@ _SIGNATURES = {
 
 
 class Module:
-    """One kernel on one device, for every number type and head size."""
+    """The functions `names` of a CUBIN on the current device."""
 
-    def __init__(self, kernel: str, cubin: bytes, library: str = "libcuda.so.1") -> None:
-        self.kernel = kernel
+    def __init__(self, names: Iterable[str], cubin: bytes, library: str = "libcuda.so.1") -> None:
         try:
             self._c = ctypes.CDLL(library)
             for name, arguments in _SIGNATURES.items():
@@ -40,15 +40,14 @@ class Module:
         module = c_void_p()
         self._refuse(self._c.cuModuleLoadData(byref(module), cubin), "cuModuleLoadData")
         self._functions: dict[str, c_void_p] = {}
-        for name in abi.kernel_names(kernel):
+        for name in names:
             function = c_void_p()
             found = self._c.cuModuleGetFunction(byref(function), module, name.encode())
             self._refuse(found, f"cuModuleGetFunction {name}")
             self._functions[name] = function
 
-    def launch(self, call: Call, number_type: NumberType, stream: int) -> int:
+    def launch(self, shape: Geometry, call: ctypes.Structure, stream: int) -> int:
         """Queue a call; the CUDA error code, 0 for none."""
-        shape = abi.geometry(self.kernel, call, number_type)
         if not shape.n_blocks:
             return 0
         arguments = (c_void_p * 1)(ctypes.addressof(call))

@@ -1,7 +1,8 @@
 """int8 and int4 weights in plain torch, for every device and generation: stored coarse, made fine at each use.
 
-int8: symmetric, one scale a row. int4: 16 levels between the least and the greatest of each group of a row,
-two to a byte. The native path has formats of its own (`quant`); this is what serves without it.
+int8: symmetric, one bf16 scale for 64 columns of a row, searched for as the native path does it (`quant`,
+`native/pack.inl`): the same model on every device. int4: 16 levels between the least and the greatest of each group of
+a row, two to a byte; the native path has another one.
 
 R rows   K columns   G groups of a row
 """
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 GROUPS = (64, 32, 16, 8)
 """Columns of a group of int4: the first that divides the row."""
+GROUP_8 = 64
+"""Columns of a group of int8."""
+_AT_ONCE = 1 << 20  # numbers rounded at once: what the search needs beside them fits a cache
+_STARTS = (1 / 127, 1 / 131)  # of the search, times the largest number
+_ROUNDS = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +33,7 @@ class Coarse:
     """A matrix (R, K) that `dense` gives back; stands where `ops.project` wants a weight."""
 
     levels: Tensor  # int8 (R, K), or uint8 (R, K/2): columns k and k + K/2 in the low and the high half
-    scale: Tensor  # float32 (R, 1), or (R, G, 1)
+    scale: Tensor  # bf16 (R, G) of int8, whose last group may be shorter; float32 (R, G, 1) of int4
     low: Tensor | None  # the value of level 0 of int4, (R, G, 1)
     dtype: torch.dtype  # of the arithmetic
 
@@ -36,8 +42,10 @@ class Coarse:
         """Round `matrix` to int8 or int4."""
         exact = matrix.float()
         if kind == "int8":
-            scale = exact.abs().amax(1, keepdim=True).clamp(min=1e-30) / 127
-            return cls((exact / scale).round().to(torch.int8), scale, None, dtype)
+            rows = max(1, _AT_ONCE // max(1, matrix.shape[1]))
+            parts = [_int8(part) for part in torch.split(exact, rows)]
+            levels, scale = (torch.cat(each) for each in zip(*parts, strict=True))
+            return cls(levels, scale, None, dtype)
         columns = matrix.shape[1]
         group = next((n for n in GROUPS if columns % n == 0), columns)
         grouped = exact.view(matrix.shape[0], -1, group)
@@ -83,7 +91,33 @@ class Coarse:
     def dense(self) -> Tensor:
         """The matrix in `dtype`."""
         if self.low is None:
-            return (self.levels * self.scale).to(self.dtype)
+            each = self.scale.float().repeat_interleave(GROUP_8, 1)[:, : self.levels.shape[1]]
+            return (self.levels * each).to(self.dtype)
         levels = torch.cat((self.levels & 15, self.levels >> 4), 1)
         grouped = levels.view(*self.scale.shape[:2], -1)
         return (grouped * self.scale + self.low).to(self.dtype).view(self.shape)
+
+
+def _int8(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Levels (R, K) and bf16 scales (R, G) of least squared error over a few starts and refinements."""
+    n_rows, n_columns = matrix.shape
+    padding = -n_columns % GROUP_8
+    x = torch.nn.functional.pad(matrix, (0, padding)).view(n_rows, -1, GROUP_8)
+    top = x.abs().amax(2)
+    scale, levels = torch.zeros_like(top, dtype=torch.bfloat16), torch.zeros_like(x)
+    least = torch.full_like(top, torch.inf)
+    for start in _STARTS:
+        trial = top * start
+        for _ in range(_ROUNDS):
+            stored = trial.to(torch.bfloat16)
+            each = stored.float()
+            inverse = torch.where(each == 0, 0.0, 1 / each)
+            q = (x * inverse[..., None]).clamp(-127, 127).round_()
+            error = (x - q * each[..., None]).square_().sum(2)
+            is_better = error < least
+            least = torch.where(is_better, error, least)
+            scale = torch.where(is_better, stored, scale)
+            levels = torch.where(is_better[..., None], q, levels)
+            squares = q.square().sum(2)
+            trial = torch.where(squares > 0, (x * q).sum(2) / squares, 0.0)
+    return levels.to(torch.int8).view(n_rows, -1)[:, :n_columns].contiguous(), scale

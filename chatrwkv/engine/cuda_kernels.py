@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chatrwkv.cuda import abi
+from chatrwkv.cuda import abi, decode_abi
 from chatrwkv.cuda.nvrtc import Nvrtc, find_libraries, headers
 from chatrwkv.engine import build, kernels
 from chatrwkv.errors import DeviceLost, KernelBuildFailed, KernelError
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
     import torch
 
-    from chatrwkv.cuda.abi import Call, NumberType
+    from chatrwkv.cuda.abi import NumberType
     from chatrwkv.engine.cuda_forms import Forms
-    from chatrwkv.engine.cuda_ops import Launch
+    from chatrwkv.engine.cuda_ops import AnyCall, Launch
 
 _log = logging.getLogger(__name__)
 _OPEN_LIMIT_S = 20.0  # loading a finished build and testing it takes about a second
@@ -54,21 +54,24 @@ class CudaStatus:
     compiler: str = ""
     """nvcc or NVRTC, with its version."""
     usable: tuple[str, ...] = ()
-    """Of `abi.KERNELS`."""
+    """Of `abi.KERNELS`, and `decode7`."""
     build_s: float = 0.0
     """0 when they came from the cache."""
     self_test_error: float | None = None
     """Largest difference to the torch path over its tolerance; below 1 passes."""
     log: str = ""
+    decode: str = ""
+    """What runs a step of the model on this device; empty before the first one."""
 
     @property
     def line(self) -> str:
         """One line for people."""
+        decode = f" A token: {self.decode}." if self.decode else ""
         if self.is_building:
-            return f"{self.device}: kernels are being built; the torch path serves meanwhile"
+            return f"{self.device}: kernels are being built; the torch path serves meanwhile.{decode}"
         if self.usable:
-            return f"{self.device}: {', '.join(self.usable)} by {self.compiler}"
-        return f"{self.device}: torch path. {self.why_not}"
+            return f"{self.device}: {', '.join(self.usable)} by {self.compiler}.{decode}"
+        return f"{self.device}: torch path. {self.why_not}{decode}"
 
 
 class _Device:
@@ -105,6 +108,13 @@ def forms(device: torch.device) -> Forms | None:
     """The choices between kernels of a device for which `launcher` gave something."""
     found = _devices.get(device.index or 0)
     return None if found is None else found.forms
+
+
+def tell_decode(device: torch.device, line: str) -> None:
+    """Keep for the status what runs a step of the model on a device."""
+    found = _devices.get(device.index or 0)
+    if found is not None:
+        found.status = replace(found.status, decode=line)
 
 
 def _start(device: torch.device) -> _Device | None:
@@ -153,7 +163,7 @@ def _prepare(device: _Device, place: torch.device, folder: Path) -> None:
                 with torch.cuda.device(place):
                     _make_context(place)
                     launch, made = way(folder, arch, announce)
-                    usable, worst, failed = tested(launch, place, abi.kernels_for(arch))
+                    usable, worst, failed = tested(launch, place, (*abi.kernels_for(arch), decode_abi.UNIT))
             except KernelError as error:
                 problems.append(f"{error.message} {error.hint}".strip())
                 continue
@@ -162,14 +172,20 @@ def _prepare(device: _Device, place: torch.device, folder: Path) -> None:
                 device.forms = _forms_of(place, folder, made.compiler, usable)
                 device.launch = launch
                 device.status = replace(
-                    made, device=device.status.device, usable=usable, self_test_error=worst
+                    device.status,
+                    is_building=False,
+                    compiler=made.compiler,
+                    build_s=made.build_s,
+                    log=made.log,
+                    usable=usable,
+                    self_test_error=worst,
                 )
                 break
     except Exception as error:  # noqa: BLE001 - the top of a thread
         problems.append(f"An unexpected error: {error!r}.")
         _log.exception("CUDA kernels")
     if device.launch is None:
-        device.status = CudaStatus(device.status.device, why_not=" ".join(problems))
+        device.status = replace(device.status, is_building=False, why_not=" ".join(problems))
     for problem in problems:
         _log.warning("CUDA kernels: %s", problem)
     device.decided.set()
@@ -259,13 +275,14 @@ def with_nvcc(folder: Path, arch: str, announce: Callable[[], None]) -> tuple[La
         built = build.build(plan, folder, compilers=[compiler])
     try:
         library = abi.open_library(str(built.library))
+        functions = decode_abi.bind(library)
     except OSError as error:
         raise KernelBuildFailed(
             f"The CUDA library cannot be opened: {error}.", hint=str(built.log)
         ) from error
-    functions = {name: getattr(library, f"rwkv_cuda_{name}") for name in abi.KERNELS}
+    functions |= {name: getattr(library, f"rwkv_cuda_{name}") for name in abi.KERNELS}
 
-    def launch(kernel: str, call: Call, number_type: NumberType, stream: int) -> int:
+    def launch(kernel: str, call: AnyCall, number_type: NumberType, stream: int) -> int:
         return int(functions[kernel](call, number_type, stream))
 
     return launch, CudaStatus("", compiler=compiler.version, build_s=built.seconds, log=str(built.log))
@@ -289,7 +306,8 @@ def with_nvrtc(
         raise KernelBuildFailed("There is no NVRTC.")
     nvrtc = Nvrtc(libraries[0])
     started = time.monotonic()
-    places = {name: folder / cubin_name(name, arch, nvrtc.version) for name in abi.kernels_for(arch)}
+    units = (*abi.kernels_for(arch), decode_abi.UNIT)
+    places = {name: folder / cubin_name(name, arch, nvrtc.version) for name in units}
     cubins = {name: read_cubin(place) for name, place in places.items()}
     seconds = 0.0
     if not all(cubins.values()):
@@ -297,12 +315,19 @@ def with_nvrtc(
         for name, place in places.items():
             cubins[name] = cubins[name] or _compile_cubin(nvrtc, name, arch, place)
         seconds = time.monotonic() - started
-    modules = {name: Module(name, cubin, driver) for name, cubin in cubins.items()}
+    modules = {name: Module(_functions_of(name), cubin, driver) for name, cubin in cubins.items()}
 
-    def launch(kernel: str, call: Call, number_type: NumberType, stream: int) -> int:
-        return modules[kernel].launch(call, number_type, stream)
+    def launch(kernel: str, call: AnyCall, number_type: NumberType, stream: int) -> int:
+        if isinstance(call, abi.Call):
+            return modules[kernel].launch(abi.geometry(kernel, call, number_type), call, stream)
+        shape = decode_abi.geometry(kernel, call, number_type)
+        return modules[decode_abi.UNIT].launch(shape, call, stream)
 
     return launch, CudaStatus("", compiler=nvrtc.version, build_s=seconds)
+
+
+def _functions_of(unit: str) -> list[str]:
+    return decode_abi.kernel_names() if unit == decode_abi.UNIT else abi.kernel_names(unit)
 
 
 def cubin_name(kernel: str, arch: str, version: str) -> str:

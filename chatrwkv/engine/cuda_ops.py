@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from chatrwkv.cuda.abi import Call
+    from chatrwkv.cuda.decode_abi import DecodeCall
+
+    AnyCall = Call | DecodeCall
 
 TYPES = {
     torch.float32: NumberType.FP32,
@@ -36,7 +39,7 @@ TYPES = {
 class Launch(Protocol):
     """Queues a call of a kernel on a stream; returns the CUDA error code, 0 for none."""
 
-    def __call__(self, kernel: str, call: Call, number_type: NumberType, stream: int) -> int:
+    def __call__(self, kernel: str, call: AnyCall, number_type: NumberType, stream: int) -> int:
         """See the class."""
         ...
 
@@ -75,17 +78,18 @@ def _lengths(lengths: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor | No
     return None if lengths is None else lengths.clamp(0, x.shape[1]).to(torch.int32).contiguous()
 
 
-def _stream(device: torch.device) -> int:
+def stream_of(device: torch.device) -> int:
+    """The current stream, for a launcher; 0 on the host."""
     return int(torch.cuda.current_stream(device).cuda_stream) if device.type == "cuda" else 0
 
 
-def queue(launch: Launch, kernel: str, call: Call, number_type: NumberType, device: torch.device) -> None:
+def queue(launch: Launch, kernel: str, call: AnyCall, number_type: NumberType, device: torch.device) -> None:
     """Queue a call on the current stream of `device`.
 
     Raises:
         DeviceLost: it could not be started.
     """
-    code = launch(kernel, call, number_type, _stream(device))
+    code = launch(kernel, call, number_type, stream_of(device))
     if code:
         raise DeviceLost(
             f"The {kernel} kernel could not be started on {device}: CUDA error {code}.",

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import math
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from chatrwkv.cuda import decode_abi
 from chatrwkv.engine import ops
+from chatrwkv.engine.coarse import Coarse
+from chatrwkv.engine.cuda_decode import Decoder, decode7, why_not
 from chatrwkv.engine.cuda_draw import DeviceDraws
 from chatrwkv.engine.cuda_ops import TYPES, launch_channels, launch_heads
+from chatrwkv.engine.models.rwkv7 import RWKV7, blank
 from chatrwkv.engine.params import SamplingParams
+from chatrwkv.engine.plan import COARSE
 from chatrwkv.engine.sampling import Sampler
+from chatrwkv.engine.spec import Generation, ModelSpec
+from chatrwkv.engine.state import Scratch
+from chatrwkv.engine.weights import is_matrix
 from chatrwkv.errors import KernelMismatch
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from chatrwkv.engine.cuda_ops import Launch
@@ -35,6 +48,11 @@ _SETTINGS: tuple[dict[str, Any], ...] = (
     {"temperature": 0.8, "top_p": 1.0},
 )
 _LOG_TOLERANCE = 1e-4
+# Sizes that no block or piece divides, with two ranges of the ffn; the step's vectors are rounded to 16 bits.
+_MODEL = ModelSpec(Generation.V7, 2, 48, 24, 24, 528, "", 0, "fp32")
+_RANKS = {"w": 24, "a": 16, "v": 6, "g": 40}
+_STEP_TOLERANCE = {torch.float16: 2e-3, torch.bfloat16: 1.5e-2}
+_ROWS = (3, 9)  # each form of the kernels
 
 
 def self_test(launch: Launch, kernel: str, device: torch.device) -> float:
@@ -46,6 +64,10 @@ def self_test(launch: Launch, kernel: str, device: torch.device) -> float:
     with torch.inference_mode():
         if kernel == "draw":
             worst = _draws(launch, device)
+        elif kernel == decode_abi.UNIT:
+            worst = max(
+                _step(launch, dtype, kind, device) for dtype in _STEP_TOLERANCE for kind in ("", "int8")
+            )
         elif kernel == "wkv4":
             worst = max(_channels(launch, dtype, device) for dtype in TYPES)
         else:
@@ -66,6 +88,9 @@ class _Random:
 
     def normal(self, *shape: int) -> Tensor:
         return torch.randn(shape, generator=self._generator)
+
+    def linear(self, n_out: int, n_in: int) -> Tensor:
+        return self.normal(n_out, n_in) / math.sqrt(n_in)
 
     def uniform(self, *shape: int) -> Tensor:
         return torch.rand(shape, generator=self._generator)
@@ -160,6 +185,72 @@ def _draws(launch: Launch, device: torch.device) -> float:
         pairs += [(a, b) for (_, a), (_, b) in zip(found.top, wanted.top, strict=True)]
         worst = max([worst, *(abs(a - b) / _LOG_TOLERANCE for a, b in pairs)])
     return worst
+
+
+def _step(launch: Launch, dtype: torch.dtype, kind: str, device: torch.device) -> float:
+    random = _Random()
+    state = {name: random.normal(*tensor.shape) for name, tensor in blank(_MODEL, max(_ROWS)).items()}
+    model, reference = step_models(_MODEL, _checkpoint(random), dtype, kind, device)
+    if why_not(model):
+        return 0.0  # bf16 before sm_80
+    decoder = Decoder(model, launch)
+    worst = 0.0
+    for n_rows in _ROWS:
+        ids = torch.arange(n_rows)
+        wanted = Scratch({name: tensor[:, :n_rows].clone() for name, tensor in state.items()})
+        found = [tensor[:, :n_rows].contiguous().to(device) for tensor in state.values()]
+        logits = decode7(ids.to(device), *found, decoder.number, n_rows == _ROWS[0])
+        want = reference.step(ids.tolist(), wanted)
+        pairs = [(logits, want), *zip(found, wanted.tensors.values(), strict=True)]
+        worst = max(worst, *(_error(a, b.double(), _STEP_TOLERANCE[dtype]) for a, b in pairs))
+    return worst
+
+
+def _checkpoint(random: _Random) -> dict[str, Tensor]:
+    """Of `_MODEL`; sums of products keep the size of their inputs."""
+    width, n_wide, n_vocab = _MODEL.n_embd, _MODEL.n_ffn, _MODEL.n_vocab
+    tensors = {"emb.weight": random.normal(n_vocab, width), "head.weight": random.linear(n_vocab, width)}
+
+    def norm(name: str) -> None:
+        tensors[f"{name}.weight"] = 1 + 0.2 * random.normal(width)
+        tensors[f"{name}.bias"] = 0.1 * random.normal(width)
+
+    norm("blocks.0.ln0")
+    norm("ln_out")
+    for i in range(_MODEL.n_layer):
+        att, ffn = f"blocks.{i}.att.", f"blocks.{i}.ffn."
+        for name in (f"blocks.{i}.ln1", f"blocks.{i}.ln2", f"{att}ln_x"):
+            norm(name)
+        tensors |= {f"{att}x_{j}": random.uniform(width) for j in "rwkvag"}
+        tensors |= {att + name: random.normal(width) for name in ("w0", "a0", "v0", "k_k", "k_a")}
+        tensors[att + "r_k"] = 0.3 * random.normal(_MODEL.n_head, _MODEL.head_size)
+        for j, rank in _RANKS.items():
+            tensors[f"{att}{j}1"] = random.linear(rank, width).T
+            tensors[f"{att}{j}2"] = random.linear(width, rank).T
+        for name in ("receptance", "key", "value", "output"):
+            tensors[f"{att}{name}.weight"] = random.linear(width, width)
+        tensors |= {f"{ffn}x_k": random.uniform(width), f"{ffn}key.weight": random.linear(n_wide, width)}
+        tensors[f"{ffn}value.weight"] = random.linear(width, n_wide)
+    return tensors
+
+
+def step_models(
+    spec: ModelSpec, exact: Mapping[str, Tensor], dtype: torch.dtype, kind: str, device: torch.device
+) -> tuple[RWKV7, RWKV7]:
+    """An RWKV-7 in 16 bit, its large matrices int8 if `kind` says so, and what its weights mean in float32, on the CPU."""
+    stored: dict[str, Any] = {}
+    meant: dict[str, Tensor] = {}
+    for name, tensor in exact.items():
+        if kind and re.search(COARSE, name):
+            coarse = Coarse.of(tensor.to(device), kind, dtype)
+            stored[name], meant[name] = coarse, replace(coarse, dtype=torch.float32).dense().cpu()
+        else:
+            stored[name] = tensor.to(device, dtype if is_matrix(name, tensor) else torch.float32)
+            meant[name] = stored[name].float().cpu()
+    model, reference = RWKV7(spec, stored), RWKV7(spec, meant)
+    emb = model.weights.emb.float().cpu()
+    reference.weights = replace(reference.weights, emb=emb)
+    return model, reference
 
 
 def _error(found: Tensor, wanted: Tensor, tolerance: float) -> float:

@@ -31,7 +31,7 @@ from chatrwkv.errors import BadValue
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# int4: half a byte, and two float32 for 64 columns
+# int8: and a bf16 for 64 columns, see `weight_bytes`; int4: half a byte, and two float32 for 64 columns
 BYTES = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.0, "int4": 0.625}
 QUANTS = ("int8", "int4")
 _PART = re.compile(r"(cuda(?::\d+)?|cpu|mps|dml) (fp16|fp32|bf16)(i8|i4|i3)?(?: \*(\d{1,6})(\+?))?")
@@ -252,5 +252,5 @@ def weight_bytes(name: str, shape: Sequence[int], slot: Slot) -> int:
     if not is_matrix(name, shape):
         return 4 * n
     if slot.quant and re.search(COARSE, name) and len(shape) == 2:
-        return int(BYTES[slot.quant] * n) + (4 * shape[0] if slot.quant == "int8" else 0)
+        return int(BYTES[slot.quant] * n) + (2 * shape[0] * -(-shape[1] // 64) if slot.quant == "int8" else 0)
     return int(BYTES[slot.dtype] * n)

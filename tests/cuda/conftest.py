@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from chatrwkv.cuda import abi
+from chatrwkv.cuda import abi, decode_abi
 from chatrwkv.engine import build
 from tests.cuda.shim import recipe
 
@@ -34,6 +34,7 @@ def shim(pytestconfig) -> ctypes.CDLL:
         if built.library.parent.name not in old.name:
             shutil.rmtree(old, ignore_errors=True)
     library = abi.open_library(str(built.library))
+    decode_abi.bind(library)
     library.shim_load_fp16.restype = library.shim_load_bf16.restype = ctypes.c_float
     library.shim_load_fp16.argtypes = library.shim_load_bf16.argtypes = (ctypes.c_ushort,)
     library.shim_store_fp16.restype = library.shim_store_bf16.restype = ctypes.c_ushort

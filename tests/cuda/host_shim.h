@@ -101,6 +101,46 @@ float group_sum(float x) {
   return sums[0];
 }
 
+template <int LANES>
+float group_max(float x) {
+  const int first = block().thread / LANES * LANES;
+  const float* const shown = exchange(&x, 1);
+  for (int i = 0; i < LANES; ++i) x = std::fmax(x, shown[(first + i) * MOST_EXCHANGED]);
+  return x;
+}
+
+inline unsigned votes(bool yes) {
+  const int first = block().thread / WARP * WARP;
+  const float mine = yes ? 1.0f : 0.0f;
+  const float* const shown = exchange(&mine, 1);
+  unsigned bits = 0;
+  for (int i = 0; i < WARP; ++i) bits |= (shown[(first + i) * MOST_EXCHANGED] != 0.0f ? 1u : 0u) << i;
+  return bits;
+}
+
+// m16n8k16 of pairs, as `portable.cuh` tells; `half_of` takes the first or second number of a pair.
+template <class Half>
+void mma_16(float (&sum)[4], const unsigned (&left)[4], const unsigned (&right)[2], Half half_of) {
+  const int lane = block().thread % WARP, first = block().thread - lane;
+  const unsigned mine[MOST_EXCHANGED] = {left[0], left[1], left[2], left[3], right[0], right[1]};
+  float carried[MOST_EXCHANGED];
+  std::memcpy(carried, mine, sizeof(mine));
+  const float* const floats = exchange(carried, MOST_EXCHANGED) + first * MOST_EXCHANGED;
+  const auto shown = [floats](int at) {
+    unsigned word;
+    std::memcpy(&word, floats + at, 4);
+    return word;
+  };
+  for (int i = 0; i < 4; ++i) {
+    const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+    for (int k = 0; k < 16; ++k) {
+      const unsigned a = shown((row % 8 * 4 + k % 8 / 2) * MOST_EXCHANGED + row / 8 + k / 8 * 2);
+      const unsigned b = shown((column * 4 + k % 8 / 2) * MOST_EXCHANGED + 4 + k / 8);
+      sum[i] = std::fma(half_of(a, k % 2), half_of(b, k % 2), sum[i]);
+    }
+  }
+}
+
 // m16n8k8: thread 4g + q has left (g, q), (g+8, q), (g, q+4), (g+8, q+4), right (q, g), (q+4, g), and
 // sum (g, 2q), (g, 2q+1), (g+8, 2q), (g+8, 2q+1).
 inline void mma_tile(float (&sum)[4], const float (&left)[4], const float (&right)[2]) {
@@ -231,6 +271,16 @@ inline float smaller(float a, float b) { return std::fmin(a, b); }
 inline float raised(float x, float power) { return std::pow(x, power); }
 inline double raised(double x, double power) { return std::pow(x, power); }
 inline int next_place(int* n_taken) { return (*n_taken)++; }
+inline float square_root(float x) { return std::sqrt(x); }
+inline float hyperbolic_tangent(float x) { return std::tanh(x); }
+inline unsigned bytes_of(unsigned a, unsigned b, unsigned which) {
+  const unsigned long long both = static_cast<unsigned long long>(b) << 32 | a;
+  unsigned out = 0;
+  for (int i = 0; i < 4; ++i) out |= static_cast<unsigned>(both >> 8 * (which >> 4 * i & 7) & 0xffu) << 8 * i;
+  return out;
+}
+inline int n_bits(unsigned x) { return __builtin_popcount(x); }
+inline void fence() {}
 
 inline float float_of_f16(unsigned short bits) {
   const int exponent = (bits >> 10) & 31, fraction = bits & 1023;

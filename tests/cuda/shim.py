@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import ctypes
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
-from chatrwkv.cuda import abi
+from chatrwkv.cuda import abi, decode_abi, nvrtc
 from chatrwkv.cuda.abi import ChannelsCall, HeadsCall, NumberType
 from chatrwkv.engine import build
+
+if TYPE_CHECKING:
+    from chatrwkv.engine.cuda_ops import AnyCall
 
 HERE = Path(__file__).parent
 TYPES = {torch.float32: NumberType.FP32, torch.float16: NumberType.FP16, torch.bfloat16: NumberType.BF16}
@@ -19,7 +23,7 @@ _MARK = 77.0
 
 def recipe() -> build.Recipe:
     units = [build.Unit(path) for path in [*sorted(abi.SOURCES.glob("*.cu")), HERE / "shim_api.cpp"]]
-    headers = [*sorted(abi.SOURCES.glob("*.cuh")), abi.SOURCES / "calls.h", HERE / "host_shim.h"]
+    headers = [*nvrtc.headers(), HERE / "host_shim.h"]
     # -O1 compiles three times as fast as -O3 and runs these small cases in the same time
     flags = ("-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror")
     places = (f"-I{abi.SOURCES}", f"-I{HERE}", "-x", "c++")
@@ -78,9 +82,17 @@ def run_channels(library: ctypes.CDLL, tensors, lengths=None, log_eps=None):
 
 
 def launch(library: ctypes.CDLL, generation: str, call: abi.Call, dtype: torch.dtype) -> None:
-    code = getattr(library, f"rwkv_cuda_{generation}")(ctypes.byref(call), TYPES[dtype], None)
+    launch_checked(library, generation, call, TYPES[dtype])
+
+
+def launch_checked(library: ctypes.CDLL, kernel: str, call: AnyCall, number_type: NumberType) -> None:
+    """Launch, and compare what was launched with what the driver API would be told."""
+    code = getattr(library, f"rwkv_cuda_{kernel}")(ctypes.byref(call), number_type, None)
     assert code == 0, code
-    geometry = abi.geometry(generation, call, TYPES[dtype])
+    if isinstance(call, abi.Call):
+        geometry = abi.geometry(kernel, call, number_type)
+    else:
+        geometry = decode_abi.geometry(kernel, call, number_type)
     if geometry.n_blocks:
         last = (library.shim_last_blocks(), library.shim_last_threads())
         assert last == (geometry.n_blocks, geometry.n_threads)

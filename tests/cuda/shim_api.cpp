@@ -52,26 +52,31 @@ extern "C" int shim_overrun() { return host_shim::run(overrun, 1, 32); }
 #include <dlfcn.h>
 
 #include "calls.h"
+#include "decode_calls.h"
 
 namespace {
-enum class Kind { heads, channels, draw };
+using Run = int (*)(void* kernel, const void* call, int n_blocks, int n_threads);
+template <class Call>
+int run(void* kernel, const void* given, int n_blocks, int n_threads) {
+  const auto call = *static_cast<const Call*>(given);
+  const auto typed = reinterpret_cast<void (*)(Call)>(kernel);
+  return host_shim::run([typed, call] { typed(call); }, n_blocks, n_threads);
+}
+Run run_of(const char* name) {
+  const auto has = [name](const char* part) { return std::strstr(name, part) != nullptr; };
+  return has("wkv4")        ? run<rwkv_channels_call>
+         : has("draw")      ? run<rwkv_draw_call>
+         : has("mix7")      ? run<rwkv_mix_call>
+         : has("products7") ? run<rwkv_products_call>
+         : has("token7")    ? run<rwkv_token_call>
+         : has("values7")   ? run<rwkv_values_call>
+                            : run<rwkv_heads_call>;
+}
 struct Function {
   void* kernel;
-  Kind kind;
+  Run run;
 };
 std::vector<std::unique_ptr<Function>> functions;
-
-Kind kind_of(const char* name) {
-  if (std::strcmp(name, "rwkv_draw") == 0) return Kind::draw;
-  return std::strstr(name, "wkv4") ? Kind::channels : Kind::heads;
-}
-
-template <class Call>
-int run_on_host(void* function, void* parameter, int n_blocks, int n_threads) {
-  const auto call = *static_cast<Call*>(parameter);
-  const auto kernel = reinterpret_cast<void (*)(Call)>(function);
-  return host_shim::run([kernel, call] { kernel(call); }, n_blocks, n_threads);
-}
 }  // namespace
 
 extern "C" int cuModuleLoadData(void** module, const void* image) {
@@ -81,10 +86,10 @@ extern "C" int cuModuleLoadData(void** module, const void* image) {
 extern "C" int cuModuleGetFunction(void** function, void*, const char* name) {
   void* kernel = dlsym(RTLD_DEFAULT, name);
   Dl_info here;
-  if (!kernel && dladdr(reinterpret_cast<void*>(&kind_of), &here))
+  if (!kernel && dladdr(reinterpret_cast<void*>(&run_of), &here))
     kernel = dlsym(dlopen(here.dli_fname, RTLD_NOW), name);
   if (!kernel) return 500;  // CUDA_ERROR_NOT_FOUND
-  functions.push_back(std::make_unique<Function>(Function{kernel, kind_of(name)}));
+  functions.push_back(std::make_unique<Function>(Function{kernel, run_of(name)}));
   *function = functions.back().get();
   return 0;
 }
@@ -92,10 +97,5 @@ extern "C" int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z
                               unsigned tz, unsigned, void*, void** parameters, void**) {
   if (y != 1 || z != 1 || ty != 1 || tz != 1) return 1;
   const Function& f = *static_cast<Function*>(function);
-  const int n_blocks = static_cast<int>(x), n_threads = static_cast<int>(threads);
-  switch (f.kind) {
-    case Kind::channels: return run_on_host<rwkv_channels_call>(f.kernel, parameters[0], n_blocks, n_threads);
-    case Kind::draw: return run_on_host<rwkv_draw_call>(f.kernel, parameters[0], n_blocks, n_threads);
-    default: return run_on_host<rwkv_heads_call>(f.kernel, parameters[0], n_blocks, n_threads);
-  }
+  return f.run(f.kernel, parameters[0], static_cast<int>(x), static_cast<int>(threads));
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from chatrwkv.cuda import abi
+from chatrwkv.cuda import abi, decode_abi
 from chatrwkv.cuda.abi import KERNELS
 from chatrwkv.cuda.nvrtc import Nvrtc, find_libraries, headers
 from chatrwkv.engine import build, cuda_kernels
@@ -21,8 +21,9 @@ from tests.cuda.compiling import ARCHITECTURES, compile_for, kernels_in
 from tests.cuda.conftest import cache_folder
 
 pytestmark = pytest.mark.timeout(300)  # a busy machine compiles ten times slower
-# Of 128 threads: two blocks a processor at least. The draw has 1,024.
-MOST_REGISTERS = dict.fromkeys(KERNELS, 176) | {"wkv7_chunked": 240, "draw": 64}
+UNITS = (*KERNELS, decode_abi.UNIT)
+# Of 128 threads: two blocks a processor at least. The draw has 1,024; of the 256 of a step's int8 values for 16 rows: one.
+MOST_REGISTERS = dict.fromkeys(KERNELS, 176) | {"wkv7_chunked": 240, "draw": 64, decode_abi.UNIT: 240}
 
 
 @pytest.fixture(scope="session")
@@ -41,15 +42,17 @@ def nvrtc() -> Nvrtc:
     return Nvrtc(found[0])
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
+def names_of(unit):
+    return decode_abi.kernel_names() if unit == decode_abi.UNIT else abi.kernel_names(unit)
+
+
+@pytest.mark.parametrize("kernel", UNITS)
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_nvcc_compiles_every_kernel_for_every_architecture(kernel, arch, nvcc, pytestconfig):
     """With warnings as errors; a spill at the usual head size would put the state into slow memory."""
     log = compile_for(kernel, arch, nvcc, cache_folder(pytestconfig, "cuda-nvcc"))
     found = kernels_in(log)
-    assert sorted((one.name, one.arch) for one in found) == sorted(
-        (name, arch) for name in abi.kernel_names(kernel)
-    )
+    assert sorted((one.name, one.arch) for one in found) == sorted((name, arch) for name in names_of(kernel))
     assert [one for one in found if one.spills or one.stack] == []
     assert max(one.registers for one in found) <= MOST_REGISTERS[kernel]
 
@@ -76,7 +79,7 @@ ptxas info    : Used 255 registers, used 1 barriers"""
     assert (kernel.stack, kernel.spills, kernel.registers) == (16, 12, 255)
 
 
-@pytest.mark.parametrize("generation", KERNELS)
+@pytest.mark.parametrize("generation", UNITS)
 def test_nvrtc_compiles_the_same_source_without_a_toolkit(generation, nvrtc, pytestconfig):
     """A header of the toolkit, or host code in a .cuh, breaks machines that have torch and nothing else."""
     place = cache_folder(pytestconfig, "cuda-nvrtc") / cuda_kernels.cubin_name(
@@ -87,7 +90,7 @@ def test_nvrtc_compiles_the_same_source_without_a_toolkit(generation, nvrtc, pyt
         cubin = cuda_kernels._compile_cubin(nvrtc, generation, "sm_90", place)
         assert not nvrtc.log, "warnings"
     assert cubin.startswith(b"\x7fELF")
-    assert not [name for name in abi.kernel_names(generation) if name.encode() not in cubin]
+    assert not [name for name in names_of(generation) if name.encode() not in cubin]
 
 
 def test_nvrtc_says_what_it_refused(nvrtc):
@@ -123,25 +126,43 @@ def test_the_driver_launches_what_the_launchers_launch(shim, monkeypatch, tmp_pa
         launch, status = cuda_kernels.with_nvrtc(tmp_path, "sm_90", lambda: announced.append(1), shim._name)
     assert announced == [1], "the second time they come from the cache"
     assert status.compiler == "NVRTC 0.0"
-    for generation in KERNELS:
-        assert self_test(launch, generation, torch.device("cpu")) < 1.0
+    for unit in UNITS:
+        assert self_test(launch, unit, torch.device("cpu")) < 1.0
 
 
-def test_python_and_c_agree_on_the_structures():
-    """A field in another order would be read as another pointer."""
-    text = re.sub(r"//.*", "", (abi.SOURCES / "calls.h").read_text())
-    mirrors = {
+STRUCTURES = {
+    "calls.h": {
         "rwkv_heads_call": abi.HeadsCall,
         "rwkv_channels_call": abi.ChannelsCall,
         "rwkv_draw_call": abi.DrawCall,
         "rwkv_draw_row": abi.DrawRow,
         "rwkv_drawn": abi.Drawn,
-    }
-    for name, mirror in mirrors.items():
+    },
+    "decode_calls.h": {
+        "rwkv_mix_call": decode_abi.MixCall,
+        "rwkv_product": decode_abi.Product,
+        "rwkv_products_call": decode_abi.ProductsCall,
+        "rwkv_token_call": decode_abi.TokenCall,
+        "rwkv_values_call": decode_abi.ValuesCall,
+    },
+}
+
+
+@pytest.mark.parametrize("header", STRUCTURES)
+def test_python_and_c_agree_on_the_structures(header):
+    """A field in another order would be read as another pointer."""
+    text = re.sub(r"//.*", "", (abi.SOURCES / header).read_text())
+    for name, mirror in STRUCTURES[header].items():
         body = re.search(rf"struct {name} {{(.*?)}};", text, re.DOTALL)
         assert body is not None
         fields = re.findall(r"(\w+)(?:\[\w+\])?\s*[,;]", body[1])
         assert fields == [field[0] for field in mirror._fields_]
+
+
+def test_python_and_c_agree_on_what_products_go_through():
+    text = (abi.SOURCES / "decode_calls.h").read_text()
+    found = {name: int(value) for name, value in re.findall(r"RWKV_ACT_(\w+) = (\d)", text)}
+    assert found == {act.name: act.value for act in decode_abi.Act}
 
 
 def test_other_structures_are_refused(shim, monkeypatch):
@@ -151,6 +172,9 @@ def test_other_structures_are_refused(shim, monkeypatch):
     monkeypatch.setattr(abi, "HeadsCall", Longer)
     with pytest.raises(OSError, match="does not mirror"):
         abi.open_library(shim._name)
+    monkeypatch.setitem(decode_abi.CALLS, "mix7", Longer)
+    with pytest.raises(OSError, match="does not mirror"):
+        decode_abi.bind(ctypes.CDLL(shim._name))
 
 
 def test_a_library_without_the_launchers_is_refused():
@@ -158,6 +182,8 @@ def test_a_library_without_the_launchers_is_refused():
     assert libc is not None
     with pytest.raises(OSError, match="lacks a function"):
         abi.open_library(libc)
+    with pytest.raises(OSError, match="lacks a function"):
+        decode_abi.bind(ctypes.CDLL(libc))
 
 
 def test_every_header_reaches_nvrtc():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from chatrwkv.cuda import abi
+from chatrwkv.cuda import abi, decode_abi
 from chatrwkv.cuda.abi import GENERATIONS, HEAD_KERNELS
 from chatrwkv.engine import cuda_kernels, ops
 from chatrwkv.engine.cuda_ops import launch_channels, launch_heads
@@ -41,10 +41,10 @@ def launch(request, gpu):
     return made
 
 
-@pytest.mark.parametrize("kernel", abi.KERNELS)
+@pytest.mark.parametrize("kernel", [*abi.KERNELS, decode_abi.UNIT])
 def test_the_self_test_passes(launch, gpu, kernel):
     major, minor = torch.cuda.get_device_capability(gpu)
-    if kernel not in abi.kernels_for(f"sm_{major}{minor}"):
+    if kernel not in (*abi.kernels_for(f"sm_{major}{minor}"), decode_abi.UNIT):
         pytest.skip(f"sm_{major}{minor} has no tf32 products")
     assert self_test(launch, kernel, gpu) < 1.0
 
@@ -181,3 +181,46 @@ def test_draws_on_the_gpu_are_those_of_the_cpu(launch, gpu, n_vocab):
         assert len(answers) >= 4
         for i, row in rows:
             assert i not in answers or answers[i].id == by_host(*row).id or is_near(row)
+
+
+@pytest.mark.parametrize("kind", ["", "int8"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_fused_steps_follow_eager_ones(launch, gpu, dtype, kind, monkeypatch):
+    """Recorded for every number of rows, with a scan between: torch reads the value matrices in their new layout."""
+    from chatrwkv.engine.cuda_decode import why_not
+    from chatrwkv.engine.cuda_selftest import step_models
+    from chatrwkv.engine.models import graphed as graphed_module
+    from chatrwkv.engine.spec import detect
+    from chatrwkv.engine.state import Scratch
+
+    tensors = rwkv7(Size(3, 768, 64, 1000))
+    spec = detect({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    model, reference = step_models(spec, tensors, dtype, kind, gpu)
+    if reason := why_not(model):
+        pytest.skip(reason)
+    monkeypatch.setattr(graphed_module, "_launcher", lambda _: launch)
+    graphed = graphed_module.Graphed(model)
+    sizes = (1, 2, 3, 7, 16)
+    exact, mine = ([Scratch(one.blank_rows(n)) for n in sizes] for one in (reference, graphed))
+    tolerance = {torch.float16: 2e-2, torch.bfloat16: 8e-2}[dtype]
+    for turn in range(4):
+        for found, wanted in zip(mine, exact, strict=True):
+            ids = [(5 * turn + 3 * row) % 1000 for row in range(found.n_rows)]
+            assert error(graphed.step(ids, found), reference.step(ids, wanted).double()) <= tolerance
+            if turn == 1:
+                graphed.scan([[1, 2, 3]] * found.n_rows, found)
+                reference.scan([[1, 2, 3]] * found.n_rows, wanted)
+    assert graphed.line == "fused kernels in one CUDA graph"
+
+
+def test_the_fused_step_keeps_its_schema_on_the_gpu(launch, gpu):
+    from chatrwkv.engine.cuda_decode import Decoder, decode7
+    from chatrwkv.engine.cuda_selftest import step_models
+    from chatrwkv.engine.models.rwkv7 import blank
+    from chatrwkv.engine.spec import detect
+
+    tensors = rwkv7(Size(1, 64, 32, 16))
+    spec = detect({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    decoder = Decoder(step_models(spec, tensors, torch.float16, "", gpu)[0], launch)
+    args = (torch.tensor([1, 2], device=gpu), *blank(spec, 2, gpu).values(), decoder.number, True)
+    torch.library.opcheck(decode7, args)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 from random import Random
 
 import pytest
 import torch
 
+from chatrwkv.engine.cuda_selftest import step_models
 from chatrwkv.engine.model import _family
+from chatrwkv.engine.models import graphed as graphed_module
 from chatrwkv.engine.models.base import Recurrent
 from chatrwkv.engine.models.graphed import Graphed, can_be_graphed
 from chatrwkv.engine.models.rwkv7 import RWKV7
@@ -148,11 +151,13 @@ def test_a_graph_that_is_refused_or_wrong_is_never_used(fault):
         return lambda: (work(), result.zero_()), result
 
     graphed = Graphed(model, record)
+    assert graphed.headless().weights.head.shape == (64, 64)
     eager, mine = (Scratch(model.blank_rows(1)) for _ in range(2))
     for token_id in (3, 4):
         equal(graphed.step([token_id], mine), model.step([token_id], eager))
     assert len(n_asked) == 1, "asked once, not for every token"
     assert ("capturing" if fault == "refused" else "differs") in graphed.problem
+    assert graphed.line.startswith("torch operations one by one (")
 
 
 def test_a_step_that_makes_a_new_state_is_not_replayed():
@@ -169,6 +174,94 @@ def test_a_step_that_makes_a_new_state_is_not_replayed():
     graphed = Graphed(model, Recorder())
     graphed.step([1], Scratch(model.blank_rows(1)))
     assert "new state" in graphed.problem
+
+
+# -- the fused step, its kernels on the host --------------------------------------------------------------------
+
+
+@pytest.fixture
+def fused(shim, monkeypatch):
+    """A model in fp16, the same with replayed steps, and the names of the kernels that were launched."""
+    shim.shim_backwards(0)
+    tensors = rwkv7(Size(2, 32, 16, V, 64))
+    spec = detect({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    models = [step_models(spec, tensors, torch.float16, "", torch.device("cpu"))[0] for _ in range(2)]
+    launched = []
+
+    def launch(kernel, call, number_type, stream):
+        launched.append((kernel, getattr(call, "is_skipping", None)))
+        return getattr(shim, f"rwkv_cuda_{kernel}")(ctypes.byref(call), number_type, stream)
+
+    monkeypatch.setattr(graphed_module, "_launcher", lambda _: launch)
+    times = iter([2.0, 1.0] * 9)
+    return models[0], Graphed(models[1], Recorder(), lambda _: next(times)), launched
+
+
+def near(found, wanted):
+    torch.testing.assert_close(found, wanted, rtol=0.0, atol=2e-2 * float(wanted.abs().max()))
+
+
+def test_the_fused_step_is_recorded_where_it_can_be(fused):
+    """The faster of its two forms, which is here the one that skips."""
+    model, graphed, launched = fused
+    eager, mine = ([Scratch(model.blank_rows(n)) for n in (1, 3)] for _ in range(2))
+    for turn in range(3):
+        for one, other in zip(mine, eager, strict=True):
+            ids = [turn + row for row in range(one.n_rows)]
+            near(graphed.step(ids, one), model.step(ids, other))
+    for one, other in zip(mine, eager, strict=True):
+        for name, tensor in other.tensors.items():
+            near(one.tensors[name], tensor)
+    assert graphed.line == "fused kernels in one CUDA graph"
+    assert launched[-1][0] == "products7"
+    assert [skips for kernel, skips in launched if kernel == "values7"][-2:] == [1, 1]
+    assert graphed.weights is graphed._model.weights
+
+
+def test_kernels_that_come_later_take_over(fused, monkeypatch):
+    """nvcc works in the background while the first reply is written; its conversation goes on in the new graph."""
+    model, graphed, launched = fused
+    eager, mine = (Scratch(model.blank_rows(1)) for _ in range(2))
+    with monkeypatch.context() as patch:
+        patch.setattr(graphed_module, "_launcher", lambda _: None)
+        near(graphed.step([1], mine), model.step([1], eager))
+        assert graphed.line == "torch operations in one CUDA graph (the fused kernels are not ready)"
+        assert not launched
+    for token_id in (2, 3):
+        near(graphed.step([token_id], mine), model.step([token_id], eager))
+    assert launched
+    assert graphed.line == "fused kernels in one CUDA graph"
+
+
+@pytest.mark.parametrize("fault", ["refused", "wrong"])
+def test_torch_operations_are_recorded_where_fused_kernels_fail(fused, monkeypatch, fault):
+    model, graphed, launched = fused
+    right = graphed_module._launcher(model.device)
+    assert right is not None
+
+    def launch(kernel, *rest):
+        if kernel == "token7":
+            return 700 if fault == "refused" else 0
+        return right(kernel, *rest)
+
+    monkeypatch.setattr(graphed_module, "_launcher", lambda _: launch)
+    eager, mine = (Scratch(model.blank_rows(2)) for _ in range(2))
+    for turn in range(2):
+        equal(graphed.step([turn, 3], mine), model.step([turn, 3], eager))
+    found = "CUDA error 700" if fault == "refused" else "differs"
+    assert graphed.line.startswith("torch operations in one CUDA graph (")
+    assert found in graphed.line
+    n_launched = len(launched)
+    graphed.step([1, 2], mine)
+    assert len(launched) == n_launched, "tried again"
+
+
+def test_other_models_are_recorded_as_they_are(monkeypatch):
+    monkeypatch.setattr(graphed_module, "_launcher", lambda _: lambda *_: pytest.fail("launched"))
+    for make, reason in ((rwkv6, "RWKV-6"), (rwkv7, "float32 weights")):
+        graphed = Graphed(model_of(make), Recorder())
+        graphed.step([1], Scratch(graphed.blank_rows(1)))
+        assert f"there are no fused kernels for {reason}" in graphed.line
 
 
 def test_only_steps_on_a_gpu_are_recorded(monkeypatch):

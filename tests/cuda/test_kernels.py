@@ -31,6 +31,7 @@ def machine(shim, monkeypatch, tmp_path):
     monkeypatch.delenv("CHATRWKV_NATIVE", raising=False)
     monkeypatch.setattr(cuda_kernels, "_devices", {})
     monkeypatch.setattr(kernels._native, "folder", tmp_path)
+    monkeypatch.setattr(cuda_kernels, "_OPEN_LIMIT_S", 300.0)  # the self-tests take long on the host
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA Test")
     monkeypatch.setattr(torch.cuda, "device", Anywhere)
@@ -74,9 +75,11 @@ def test_nvcc_comes_first(machine, shim):
     machine.setattr(cuda_kernels, "with_nvcc", compiler(launch_of(shim)))
     assert cuda_kernels.launcher(GPU, "wkv7") is not None
     (status,) = cuda_kernels.status()
-    assert status.line == "cuda:0: wkv4, wkv5, wkv6, wkv7, wkv7_chunked, draw by nvcc 13.0"
+    assert status.line == "cuda:0: wkv4, wkv5, wkv6, wkv7, wkv7_chunked, draw, decode7 by nvcc 13.0."
     assert status.self_test_error is not None
     assert kernels.status().cuda == (status.line,)
+    cuda_kernels.tell_decode(GPU, "fused kernels in one CUDA graph")
+    assert kernels.status().cuda[0].endswith("13.0. A token: fused kernels in one CUDA graph.")
 
 
 def test_nvrtc_serves_where_nvcc_is_missing(machine, shim):

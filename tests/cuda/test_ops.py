@@ -7,6 +7,7 @@ import ctypes
 import pytest
 import torch
 
+from chatrwkv.cuda import decode_abi
 from chatrwkv.cuda.abi import GENERATIONS, KERNELS, RECURRENCES
 from chatrwkv.engine import cuda_kernels, ops
 from chatrwkv.engine.cuda_ops import wkv4, wkv5, wkv6, wkv7
@@ -117,7 +118,7 @@ def test_a_launch_that_fails_is_a_lost_device():
     assert "CPU" in failure.value.hint
 
 
-@pytest.mark.parametrize("generation", KERNELS)
+@pytest.mark.parametrize("generation", [*KERNELS, decode_abi.UNIT])
 def test_the_self_test_passes_right_kernels(shim, generation):
     assert self_test(launch_of(shim), generation, CPU) < 1.0
 
@@ -143,6 +144,17 @@ def test_the_self_test_refuses_wrong_kernels(shim, generation, fault):
 
     with pytest.raises(KernelMismatch, match=f"{generation} kernel differs"):
         self_test(wrong, generation, CPU)
+
+
+@pytest.mark.parametrize("kernel", decode_abi.KERNELS)
+def test_the_self_test_refuses_a_step_without_one_of_its_kernels(shim, kernel):
+    right = launch_of(shim)
+
+    def wrong(name, call, number_type, stream):
+        return 0 if name == kernel else right(name, call, number_type, stream)
+
+    with pytest.raises(KernelMismatch, match="decode7 kernel differs"):
+        self_test(wrong, decode_abi.UNIT, CPU)
 
 
 def test_one_wrong_generation_does_not_take_the_others(shim):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from chatrwkv.engine import quant
+from chatrwkv.engine.coarse import Coarse
 from chatrwkv.engine.cores import default_threads
 from chatrwkv.engine.kernels import Engine
 from chatrwkv.engine.models import packing
@@ -139,6 +140,18 @@ def test_int8_keeps_small_weights_beside_large_ones(best):
     w[:, 0] = 10.0
     _, meant = product(Engine(best, 1), w, "int8", torch.randn(1, 256))
     assert torch.allclose(meant[:, 64:], w[:, 64:], rtol=1e-2)
+
+
+@pytest.mark.parametrize("columns", [256, 200])
+def test_int8_means_the_same_without_native_code(best, columns):
+    """A chat goes on with the same model on a GPU; where two scales fit equally well, rounding may choose."""
+    torch.manual_seed(2)
+    w = torch.randn(128, columns) * torch.rand(128, 1)
+    _, meant = product(Engine(best, 1), w, "int8", torch.randn(1, columns))
+    found = Coarse.of(w, "int8", torch.float32).dense()
+    assert (found == meant).float().mean() >= 0.95
+    ratio = (found - w).square().mean() / (meant - w).square().mean()
+    assert abs(float(ratio) - 1) <= 1e-3
 
 
 @pytest.mark.parametrize("source", [torch.float32, torch.bfloat16, torch.float16])

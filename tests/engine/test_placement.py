@@ -200,9 +200,10 @@ def test_the_memory_of_a_plan_is_that_of_its_weights(name, strategy, saved):
 # -- int8 and int4 in torch -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "bound"), [("int8", 0.5 / 127), ("int4", 0.5 / 15)])
+# int8 may cut the largest of a group by 4 of 131 levels, which makes all others finer
+@pytest.mark.parametrize(("kind", "bound"), [("int8", 4 / 131), ("int4", 0.5 / 15)])
 @pytest.mark.parametrize("shape", [(5, 128), (3, 96), (7, 10), (2, 6)])
-def test_coarse_matrix_is_within_half_a_level(kind, bound, shape):
+def test_coarse_matrix_is_within_its_levels(kind, bound, shape):
     matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     coarse = Coarse.of(matrix, kind, torch.float32)
     span = (
@@ -210,6 +211,8 @@ def test_coarse_matrix_is_within_half_a_level(kind, bound, shape):
     )
     assert coarse.shape == matrix.shape
     assert bool(((coarse.dense() - matrix).abs() <= bound * span * 1.001).all())
+    rms = (coarse.dense() - matrix).square().mean().sqrt()
+    assert rms <= (0.01 if kind == "int8" else 0.12)
     coarse.div_(4.0)
     assert worst(coarse.dense() * 4, Coarse.of(matrix, kind, torch.float32).dense()) <= 1e-6
 
