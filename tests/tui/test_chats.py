@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from chatrwkv.config import Settings
 from chatrwkv.tui.widgets.chat_list import ChatEntry, ChatPanel, day_name
 from tests.fakes import FakeModel, Gate
 from tests.tui.driver import NOW, running
@@ -25,7 +26,7 @@ async def test_new_chats_are_made_only_when_the_last_one_is_used(tmp_path: Path)
         first = app.session.id
         await app.press("ctrl+n")
         await app.until(lambda: app.session.id != first)
-        assert not app.views
+        await app.until(lambda: not app.views)
 
 
 async def test_a_chat_is_opened_renamed_deleted_and_brought_back(tmp_path: Path):
@@ -69,7 +70,8 @@ async def test_the_filter_finds_by_any_letters(tmp_path: Path):
 async def test_a_reply_goes_on_in_the_background(tmp_path: Path):
     """Changing the chat must not stop, lose or mix a reply."""
     gate = Gate()
-    async with running(tmp_path, model=FakeModel(end_rate=0, before=gate)) as app:
+    short = Settings(sampling={"max_tokens": 24})
+    async with running(tmp_path, model=FakeModel(before=gate), settings=short) as app:
         await app.type("one")
         await app.press("enter")
         gate.allow(5)
@@ -77,10 +79,10 @@ async def test_a_reply_goes_on_in_the_background(tmp_path: Path):
         first = app.session.id
         await app.press("ctrl+n")
         await app.until(lambda: app.session.id != first)
-        assert "●" in app.text()  # it is marked in the list
+        await app.sees(" ●")  # it is marked in the list
         gate.open()
         await app.until(lambda: len(app.app.workspace.open_chats) == 1)
-        assert not app.views
+        await app.until(lambda: not app.views)
         again = app.app.workspace.open_chat(first)
         assert again.path()[-1].status == "stopped"  # by its length alone
         assert len(again.path()[-1].text) >= 5

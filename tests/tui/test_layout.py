@@ -19,7 +19,7 @@ async def test_the_margins_fold_away_and_come_back_as_overlays(tmp_path: Path):
         assert "Today" not in app.text()
         assert "Sampling" not in app.text()
         await app.press("ctrl+s")
-        assert "Today" in app.text()
+        await app.sees("Today")
         await app.press("escape")
         await app.until(lambda: "Today" not in app.text())
         assert app.screen.prompt.has_focus

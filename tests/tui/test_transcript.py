@@ -201,7 +201,7 @@ async def test_a_header_shows_how_a_reply_came_about(tmp_path: Path):
     async with running(tmp_path) as app:
         await app.send("hi")
         await app.press("alt+up")
-        assert "fake · " in app.text()
+        await app.sees("fake · ")
         assert "seed " in app.text()
 
 

@@ -139,7 +139,7 @@ async def test_a_move_is_stopped_with_esc_and_nothing_moved(tmp_path: Path):
         await app.send("first")
         await app.send("second")
         before = app.session.conversation
-        gate._is_open = False
+        gate.close()
         await app.press("alt+up", "alt+up", "x")
         await app.in_dialog()
         await app.type("the beginning")
@@ -207,7 +207,7 @@ async def test_whoever_types_meanwhile_has_the_prompt(tmp_path: Path):
         await app.until(lambda: app.screen.is_writing)
         await app.press("escape")
         await app.quiet()
-        gate._is_open = False
+        gate.close()
         await app.press("f6")
         await app.until(lambda: gate.waiting)
         await app.type("mine")
