@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,8 @@ def machine(shim, monkeypatch, tmp_path):
     monkeypatch.setattr(cuda_kernels, "_devices", {})
     monkeypatch.setattr(kernels._native, "folder", tmp_path)
     monkeypatch.setattr(cuda_kernels, "_OPEN_LIMIT_S", 300.0)  # the self-tests take long on the host
+    monkeypatch.setattr(kernels._native, "decided", decided := threading.Event())
+    decided.set()  # there is no native code for the CPU, which the self-test of the draw would wait for
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA Test")
     monkeypatch.setattr(torch.cuda, "device", Anywhere)
@@ -221,6 +224,28 @@ def test_importing_the_models_loads_no_kernels():
         "print([name for name in sys.modules if name.startswith(('chatrwkv.cuda', 'chatrwkv.engine.cuda'))])"
     )
     assert loaded(program) == "[]"
+
+
+def test_a_reply_on_a_cpu_loads_no_kernels_and_says_nothing(tmp_path):
+    """From the file to the last token: no module of CUDA, no context, no compiler asked, no word."""
+    program = f"""
+import sys
+from pathlib import Path
+import torch
+from safetensors.torch import save_file
+from chatrwkv.engine import GenerateRequest, Prompt, SamplingParams
+from chatrwkv.engine.generate import generate
+from chatrwkv.engine.model import load_model
+from tests.checkpoints import Size, rwkv7
+folder = Path({str(tmp_path)!r})
+save_file({{n: t.contiguous() for n, t in rwkv7(Size(2, 64, 32, 300)).items()}}, folder / "model.safetensors")
+(folder / "vocab.txt").write_text("".join(f"{{i + 1}} {{bytes([i])!r}} 1\\n" for i in range(256)))
+request = GenerateRequest(lambda _: Prompt(None, (1, 2, 3)), SamplingParams(max_tokens=4), stop_on_end=False)
+events = list(generate(load_model(folder, device="cpu"), request))
+names = [n for n in sys.modules if n.startswith(("chatrwkv.cuda", "chatrwkv.engine.cuda"))]
+print(type(events[-1]).__name__, names, torch.cuda.is_initialized())
+"""
+    assert loaded(program, PATH="") == "Finished [] False"
 
 
 BARE = (
