@@ -246,10 +246,13 @@ def table(found: dict) -> list[str]:
     draws = found["draw"]
     for name in ("1 rows, us", "8 rows, us", "sort, us"):
         row(f"a draw from 65,536: {name.removesuffix(', us')}", "", draws.get(name), "{:.0f} us", is_met=None)
-    lines.append("")
-    lines.append(f"tests: {found['tests'].get('summary') or 'not run'}")
-    lines += [f"{name}: {part['problem']}" for name, part in found.items() if part.get("problem")]
-    return lines
+    return [*lines, "", *notes(found)]
+
+
+def notes(found: dict) -> list[str]:
+    """How the tests ended, and what could not be measured."""
+    problems = [f"{name}: {part['problem']}" for name, part in found.items() if part.get("problem")]
+    return [f"tests: {found['tests'].get('summary') or 'not run'}", *problems]
 
 
 if __name__ == "__main__":
