@@ -85,7 +85,7 @@ def chosen(tokenizer, texts):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--sources", type=Path, required=True)
-    parser.add_argument("--model", type=Path, default=next((ROOT / "chatrwkv" / "builtin").iterdir()))
+    parser.add_argument("--model", type=Path, default=ROOT / "chatrwkv" / "builtin" / "sprout")
     options = parser.parse_args()
     tokenizer = WorldTokenizer.from_file(options.model / "vocab.txt")
     with OUT.open("w", encoding="utf-8") as file:

@@ -78,7 +78,7 @@ def table(model, results):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--readme", action="store_true", help="write the table into README.md")
-    parser.add_argument("--model", type=Path, default=next((ROOT / "chatrwkv" / "builtin").iterdir()))
+    parser.add_argument("--model", type=Path, default=ROOT / "chatrwkv" / "builtin" / "sprout")
     parser.add_argument("--dtypes", default="bf16,fp16,int8,int4")
     options = parser.parse_args()
     results = {dtype: measured(options.model, dtype) for dtype in ("fp32", *options.dtypes.split(","))}
