@@ -56,6 +56,7 @@ class Status:
     is_building: bool = False
     why_not: str = "It has not been asked for."
     """One sentence; empty when available or being built."""
+    has_failed: bool = False
     compiler: str = ""
     isa: str = ""
     """The instruction set in use: portable, avx2, avx512, avx512_bf16."""
@@ -280,10 +281,10 @@ def _prepare(folder: Path) -> None:
     try:
         ready, found = open_or_build(folder, _announce_build)
     except KernelError as error:
-        _native.status = Status(why_not=error.message, log=error.hint)
+        _native.status = Status(why_not=error.message, has_failed=True, log=error.hint)
         _log.warning("native code: %s %s", error.message, error.hint)
     except Exception as error:  # noqa: BLE001 - the top of a thread
-        _native.status = Status(why_not=f"An unexpected error: {error!r}.")
+        _native.status = Status(why_not=f"An unexpected error: {error!r}.", has_failed=True)
         _log.exception("native code")
     else:
         with _native.lock:

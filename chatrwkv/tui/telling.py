@@ -1,4 +1,4 @@
-"""What is said once when it begins, whoever noticed it: a full context, a text that the disk does not take."""
+"""What is said once when it begins, whoever noticed it: a full context, unsaved text, slow replies."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from chatrwkv.chat.session import ChatSession
+    from chatrwkv.engine import ModelInfo
 
 
 class Telling:
@@ -21,6 +22,7 @@ class Telling:
         self._say = say
         self._told_full: set[str] = set()
         self._is_unsaved = False
+        self._told_native = False
 
     def full(self, session: ChatSession, n_context: int) -> None:
         """The model has begun to forget how the chat began."""
@@ -29,6 +31,19 @@ class Telling:
             self._say(
                 f"The {n_context:,} tokens that this model can look at are full: it has read the last "
                 f"{n_context // 2:,} again and forgotten what came before."
+            )
+
+    def native(self, model: ModelInfo | None) -> None:
+        """Native code could compute this model, but could not be built or did not pass its test."""
+        if self._told_native or model is None or not model.has_native_path:
+            return
+        from chatrwkv.engine import native_status
+
+        native = native_status()
+        if native.has_failed:
+            self._told_native = True
+            self._say(
+                f"Replies are slower than they could be, by torch. {native.why_not} {native.log}".rstrip()
             )
 
     def unsaved(self, sessions: Iterable[ChatSession]) -> None:

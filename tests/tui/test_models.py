@@ -226,5 +226,20 @@ async def test_the_page_of_facts_tells_whether_native_code_computes(
         assert _runs_on(replace(model, device="cpu", dtype="int8", has_native_path=True)) == words
 
 
+async def test_why_native_code_does_not_serve_is_said_once(tmp_path: Path, monkeypatch):
+    status = NativeStatus(why_not="No C++ compiler was found.", has_failed=True, log="Install g++.")
+    monkeypatch.setattr("chatrwkv.engine.native_status", lambda: status)
+    async with running(tmp_path) as app:
+        await app.send("hi")
+        model = app.app.workspace.model
+        assert model
+        words = "No C++ compiler"
+        assert words not in app.text(), "nothing native could compute this one"
+        monkeypatch.setattr(type(app.app.workspace), "model", replace(model, has_native_path=True))
+        await app.sees(words)
+        await app.send("again")
+        await app.until(lambda: words not in app.text())
+
+
 def _has_states(root: Path, n: int) -> bool:
     return len(list((root / "saved").glob("三体*.rwkvstate"))) == n

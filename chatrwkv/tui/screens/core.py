@@ -158,6 +158,7 @@ class ChatCore(ChatFrame):
         """After each round of the pump; whether something else takes time."""
         self.app.poll_jobs()
         self._telling.unsaved(self.workspace.open_chats)
+        self._telling.native(self.workspace.model)
         if notices := self.workspace.notices():
             self.say(" ".join(notices), is_problem=True)
         if changed:
