@@ -258,7 +258,7 @@ _RULES = (_indirectly, _indirectly, _named_first, _because, _ways, _ways, _reque
 
 _SHORT = {
     "you": "u", "are": "r", "your": "ur", "please": "pls", "what is": "whats", "i am": "im", "do not": "dont",
-    "because": "cuz", "thanks": "thx", "tell me": "tell me", "cannot": "cant", "going to": "gonna", "want to": "wanna",
+    "because": "cuz", "thanks": "thx", "cannot": "cant", "going to": "gonna", "want to": "wanna",
     "what are": "what r", "know": "kno", "okay": "ok", "people": "ppl", "though": "tho", "how are you": "how r u",
 }  # fmt: skip
 _SLIPPERY = frozenset(
@@ -282,12 +282,8 @@ def typed_fast(text: str, rng: Random) -> str:
     dice = rng.random()
     if dice < 0.6:
         lowered = lowered.rstrip("?.!")
-    elif dice < 0.75:
-        lowered = (
-            lowered.rstrip(".") + rng.choice(("??", "!", "...", "?!", "!!"))
-            if lowered[-1:] != "."
-            else lowered
-        )
+    elif dice < 0.75 and not lowered.endswith("."):
+        lowered += rng.choice(("??", "!", "...", "?!", "!!"))
     return lowered or text
 
 
