@@ -94,7 +94,7 @@ async def test_a_message_is_gone_to_by_name_by_id_and_from_the_list(tmp_path: Pa
         await app.until(lambda: app.screen.target == last)
         await app.press("escape")
         await app.command("/goto nowhere")
-        await app.sees("No message is named 'nowhere'")
+        await app.sees("No message has the name 'nowhere'")
         await app.command("/bookmarks")
         await app.in_dialog()
         await app.sees("the start")

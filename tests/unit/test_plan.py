@@ -127,9 +127,10 @@ def test_streamed_layers_count_on_the_cpu_and_two_of_the_largest_on_the_device()
     assert plan.memory(SHAPES) == {"cuda": 32 + 16 + 2 * max(block, head), "cpu": 80 + 16 + block + head}
 
 
-def test_int8_counts_a_byte_a_weight_and_a_scale_a_row():
+def test_int8_counts_a_byte_a_weight_and_a_scale_for_64_columns_of_a_row():
     slot = Slot("cpu", "bf16", "int8")
-    assert weight_bytes("blocks.0.att.key.weight", (4, 8), slot) == 32 + 16
+    assert weight_bytes("blocks.0.att.key.weight", (4, 8), slot) == 32 + 2 * 4
+    assert weight_bytes("blocks.0.att.key.weight", (4, 65), slot) == 260 + 2 * 8
     assert weight_bytes("blocks.0.att.w1", (4, 8), slot) == 64
     assert weight_bytes("blocks.0.att.w1", (4, 8), replace(slot, dtype="fp32")) == 128
     assert weight_bytes("ln_out.weight", (4,), slot) == 16
