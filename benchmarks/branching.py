@@ -109,6 +109,7 @@ def measure(root: Path, args: argparse.Namespace) -> None:
     print(
         f"the ten oldest go on: median {statistics.median(took):.0f} ms to the first token, most {max(took):.0f} ms"
     )
+    print("each:", " ".join(f"{each:.0f}" for each in took), "ms")
     print(f"read again for that: {len(model.scan_sizes) - scanned} times")
     workspace.close()
     engine.close()

@@ -35,7 +35,9 @@ class App:
     @property
     def text(self) -> str:
         """What is on the screen."""
-        return "\n".join(self._screen.display)
+        # `display` of pyte fails where half of a wide character was written over
+        lines = (self._screen.buffer[y] for y in range(LINES))
+        return "\n".join("".join(line[x].data for x in range(COLUMNS)) for line in lines)
 
     def write(self, text: str) -> None:
         """Press keys."""
