@@ -1,4 +1,4 @@
-"""RWKV-7 for training on one CPU core: packed documents, bfloat16 matrix products, compiled blocks.
+"""RWKV-7 for training on a CPU core or a GPU: packed documents, bfloat16 matrix products, compiled blocks.
 
 The same function as the engine's `forward` (a test holds the two equal), in another order of work: whole
 rows at once, the recurrence in chunks (section 10.4 of the notes), and the state set to blank wherever a
@@ -81,7 +81,7 @@ def _shift(h: Tensor, keep: Tensor) -> Tensor:
 
 def _inverse(m: Tensor) -> Tensor:
     """(I - m)^-1 of strictly lower triangular m by doubling: (I + m)(I + m^2)(I + m^4)..."""
-    eye = torch.eye(m.shape[-1])
+    eye = torch.eye(m.shape[-1], device=m.device)
     result, power = eye + m, m
     for _ in range(CHUNK.bit_length() - 2):
         power = power @ power
@@ -116,7 +116,7 @@ def wkv(parts: Tensor, masks: Masks) -> Tensor:
     grow = ((P.mT @ Bt) * c_last).view(B, n, H, N, N)
     keep = c_last.view(B, n, H, 1, N)
     add = ((Q.mT @ B_last + v.mT @ K_last) * c_last).view(B, n, H, N, N)
-    state = torch.zeros(B, H, N, N)
+    state = parts.new_zeros(B, H, N, N)
     states = []
     for i in range(n):
         states.append(state)
@@ -150,7 +150,7 @@ def _time_mix(
         v = v + (v_first - v) * gate
     r, k, v, a, log_decay = (x.view(B, T, H, N) for x in (r, k, v, a, log_decay))
     parts = torch.stack([r, torch.exp(log_decay), k, v, -kk, kk * a])
-    if N == native.HEAD_SIZE and native.AVAILABLE:
+    if N == native.HEAD_SIZE and native.AVAILABLE and parts.is_cpu:
         y, _ = native.wkv7(parts, masks.starts)
     else:
         y = wkv(parts, masks)

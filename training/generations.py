@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch.nn import functional as F
 
 from chatrwkv.engine import detect
@@ -59,14 +58,14 @@ def forward(generation: str, weights: Mapping[str, Tensor], token_ids: Tensor) -
     recipe = RECIPES[generation]
     spec = detect({name: tuple(t.shape) for name, t in weights.items()})
     built = recipe.weights.build(weights, spec)
-    logits: Tensor = recipe.module.forward(built, token_ids, _blank(recipe, built, spec, len(token_ids)))[0]
+    logits: Tensor = recipe.module.forward(built, token_ids, _blank(recipe, built, spec, token_ids))[0]
     return logits
 
 
-def _blank(recipe: Recipe, built: Any, spec: ModelSpec, n_rows: int) -> dict[str, Tensor]:
+def _blank(recipe: Recipe, built: Any, spec: ModelSpec, token_ids: Tensor) -> dict[str, Tensor]:
     if recipe.module is rwkv1:  # its tables are in the weights
-        return rwkv1.blank(built, spec, n_rows, torch.device("cpu"))
-    blank: dict[str, Tensor] = recipe.module.blank(spec, n_rows)
+        return rwkv1.blank(built, spec, len(token_ids), token_ids.device)
+    blank: dict[str, Tensor] = recipe.module.blank(spec, len(token_ids), token_ids.device)
     return blank
 
 

@@ -57,6 +57,7 @@ class Settings:
     generation: str = "7"
     fast: bool = True
     """RWKV-7 by `fast7`; else, and for all other generations, the engine's own `forward`."""
+    device: str = "cpu"
     shape: Shape = field(default_factory=Shape)
 
     def rate(self, step: int) -> float:
@@ -92,7 +93,9 @@ class Trainer:
     def __init__(self, settings: Settings, weights: dict[str, Tensor] | None = None) -> None:
         self.settings = settings
         weights = weights or generations.RECIPES[settings.generation].initial(settings.shape, settings.seed)
-        self.weights = {name: t.detach().clone().requires_grad_() for name, t in weights.items()}
+        self.weights = {
+            name: t.detach().to(settings.device, copy=True).requires_grad_() for name, t in weights.items()
+        }
         self.optimiser = Optimiser(self.weights, weight_decay=settings.weight_decay, use_muon=settings.muon)
         self.step = 0
         self.curve: list[tuple[int, float, float]] = []
@@ -104,6 +107,12 @@ class Trainer:
             self._block = torch.compile(fast7.block, dynamic=False)
             self._losses = torch.compile(fast7.token_losses, dynamic=False)
 
+    def _batch(self, rows: Arrays, step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The rows of a step, where the weights are."""
+        ids, targets, roles, starts = batch(rows, step, self.settings.rows)
+        device = self.settings.device
+        return ids.to(device), targets.to(device), roles.to(device), starts.to(device)
+
     def losses(self, ids: Tensor, targets: Tensor, starts: Tensor) -> Tensor:
         """Cross-entropy of every position in nats."""
         if not self.is_fast:
@@ -114,7 +123,7 @@ class Trainer:
 
     def update(self, rows: Arrays) -> float:
         """One step; returns its loss over the weighted positions."""
-        ids, targets, roles, starts = batch(rows, self.step, self.settings.rows)
+        ids, targets, roles, starts = self._batch(rows, self.step)
         weight = torch.where(
             roles == PAD, 0.0, torch.where(roles == PROMPT, self.settings.prompt_weight, 1.0)
         )
@@ -130,7 +139,7 @@ class Trainer:
         """Nats a token of the first rows of every test source, user turns left out."""
         found = {}
         for name, rows in tests.items():
-            ids, targets, roles, starts = batch(rows, 0, self.settings.rows)
+            ids, targets, roles, starts = self._batch(rows, 0)
             counts = (roles > PROMPT).float()
             found[name] = float((self.losses(ids, targets, starts) * counts).sum() / counts.sum())
         return found
@@ -150,7 +159,7 @@ class Trainer:
 
     def load(self, path: Path, *, as_start: bool = False) -> None:
         """Go on from a checkpoint; `as_start` takes weights and momenta into a new run's step 0."""
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location="cpu")
         with torch.no_grad():
             for name, tensor in self.weights.items():
                 tensor.copy_(state["weights"][name])
@@ -225,7 +234,7 @@ class Run:
         write_curve(self.out / "loss.svg", trainer.curve)
         if score < trainer.best:
             trainer.best = score
-            torch.save({n: t.detach() for n, t in trainer.weights.items()}, self.out / "best.pt")
+            torch.save({n: t.detach().cpu() for n, t in trainer.weights.items()}, self.out / "best.pt")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -250,6 +259,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--vocab", type=int, default=4096, help="ids of the vocabulary (default 4096)")
     parser.add_argument("--pure", action="store_true", help="RWKV-7 by the engine's own forward, too")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU where there is one)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--plain", action="store_true", help="float32, nothing compiled")
     return parser.parse_args(arguments)
@@ -275,6 +285,7 @@ def main() -> None:
         compiled=not options.plain,
         generation=options.generation,
         fast=not options.pure,
+        device=options.device or ("cuda" if torch.cuda.is_available() else "cpu"),
         shape=Shape(
             n_layer=options.layers,
             n_embd=options.width,

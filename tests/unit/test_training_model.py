@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from chatrwkv.engine import detect, load_model
 from chatrwkv.engine.models import rwkv7
-from training import corpus, data, export, fast7, native, plot, train, vocab
+from training import corpus, data, export, fast7, generations, native, plot, train, vocab
 from training.init import Shape, initial_weights
 from training.optim import Optimiser, is_block_matrix, orthogonalise
 
@@ -118,6 +119,27 @@ def test_loss_falls_on_a_repeated_row():
     trainer, rows = train.Trainer(settings), random_rows(2)
     losses = [trainer.update(rows) for _ in range(30)]
     assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize(
+    ("generation", "fast"),
+    [("7", True), *((g, False) for g in generations.RECIPES if g != "1")],  # v1 asks how long its past is
+)
+def test_a_step_makes_every_tensor_where_the_weights_are(generation, fast, monkeypatch):
+    """The meta device stands for a GPU: a tensor that is made on the CPU and meets its own is an error."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # there is none for it
+    shape = dataclasses.replace(SHAPE, n_layer=3, n_embd=128, n_context=64)
+    settings = dataclasses.replace(
+        SETTINGS, generation=generation, fast=fast, shape=shape, device="meta", muon=False
+    )
+    trainer = train.Trainer(settings)
+    ids, targets, _, starts = trainer._batch(random_rows(), 0)
+    losses = trainer.losses(ids, targets, starts)
+    losses.sum().backward()
+    assert losses.is_meta
+    grads = [t.grad for t in trainer.weights.values() if t.grad is not None]
+    assert len(grads) > len(trainer.weights) / 2
+    assert all(grad.is_meta for grad in grads)
 
 
 def test_rate_warms_up_and_falls_to_its_end():
