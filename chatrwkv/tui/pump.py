@@ -1,10 +1,8 @@
 """From replies to the screen: one task takes what the engine wrote and appends it, no faster than it can.
 
-Loop: poll every open chat, append to the message that is shown, measure the thread's time since the last wait,
-layout and drawing among it, wait three times as long (50 ms to 1 s). A fixed 20 Hz kept the loop 46 % busy on a
-12 kB block of code; this took 22 % (measured). With the appending alone in the measure drawing took 48 % of a
-core of two and left the model 76 tok/s, with all of it 30 % and 100 tok/s. While the reader has scrolled away
-the text is written at most once a second.
+Loop: poll every open chat, append to the message that is shown, measure the thread time that took, wait
+three times as long (50 ms to 1 s). A fixed 20 Hz kept the loop 46 % busy on a 12 kB block of code; this took
+22 % (measured). While the reader has scrolled away the text is written at most once a second.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 FASTEST_S, SLOWEST_S = 0.05, 1.0
-_REST = 3.0  # how many times the cost since the last wait is waited
+_REST = 3.0  # how many times the cost of the last round is waited
 _WORK_S = 0.1  # progress of loads and saves
 _IDLE_S = 0.5  # other processes, failed saves are looked at while nothing is written
 
@@ -87,8 +85,8 @@ class StreamPump:
 
     async def run(self) -> None:
         """Until cancelled."""
-        began = time.thread_time()
         while True:
+            began = time.thread_time()
             is_writing = is_working = False
             try:
                 is_writing = await self._round()
@@ -99,7 +97,6 @@ class StreamPump:
             pause = _WORK_S if is_working else _IDLE_S
             if is_writing:
                 pause = min(SLOWEST_S, max(FASTEST_S, _REST * cost))
-            began = time.thread_time()
             self._awake.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):

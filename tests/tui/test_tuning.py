@@ -72,6 +72,7 @@ async def test_escape_keeps_the_best_and_the_same_command_goes_on(tmp_path: Path
         file = tmp_path / "saved" / "style.pth"
         assert file.is_file()
         assert progress_file(file).is_file()
+        await app.until(lambda: not app.app.is_loading and "tuning: loss" not in app.text())
         await app.type(line)
         await app.press("enter")
         await app.sees("tuning: loss")

@@ -157,7 +157,8 @@ def test_a_hanging_compiler_is_killed_with_its_children(tmp_path, thing, cache):
     hanging = fake_compiler(tmp_path / "bin", f"sleep 300 & echo $! > {pid_file}; wait")
     with pytest.raises(KernelBuildFailed, match="in time"):
         build.build(thing, cache, compilers=[hanging], time_limit_s=2.0)
-    assert not is_running(int(pid_file.read_text()))
+    pid = int(pid_file.read_text())
+    wait_until(lambda: not is_running(pid))
     works = fake_compiler(tmp_path / "bin", WORKS)  # the same command, well again
     assert build.build(thing, cache, compilers=[Compiler(works.command, hanging.version)]).library.exists()
 
