@@ -37,6 +37,11 @@ def library_at(config: pytest.Config, level: str) -> Library:
     return Library(built.library, LEVELS.index(level))
 
 
+def best_library(config: pytest.Config) -> Library:
+    """The library at the best level that runs here; skips without a compiler."""
+    return Library(library_at(config, LEVELS[0]).path)
+
+
 def unasked(monkeypatch: pytest.MonkeyPatch) -> kernels._Native:
     """The module `kernels` as a new process has it."""
     state = kernels._Native()

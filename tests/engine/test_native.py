@@ -20,7 +20,7 @@ from chatrwkv.engine.native.abi import Format
 from chatrwkv.engine.state import Scratch
 from chatrwkv.errors import KernelMismatch
 from tests.checkpoints import Size, rwkv7
-from tests.engine.native_library import LEVELS, library_at, native_and_meant, spec_of
+from tests.engine.native_library import LEVELS, best_library, library_at, native_and_meant, spec_of
 
 # the first test compiles the library: 35 s on an idle machine, and more than the usual limit on a busy one
 pytestmark = pytest.mark.timeout(600)
@@ -43,13 +43,7 @@ def library(request):
 
 @pytest.fixture
 def best(request):
-    for level in reversed(LEVELS):
-        try:
-            return library_at(request.config, level)
-        except pytest.skip.Exception:
-            if level == LEVELS[0]:
-                raise
-    raise AssertionError
+    return best_library(request.config)
 
 
 def packed_matrix(engine: Engine, w: torch.Tensor, kind: str) -> tuple[abi.Matrix, torch.Tensor]:

@@ -15,7 +15,14 @@ from chatrwkv.paths import bundled_museum
 from tests import checkpoints
 from tests.checkpoints import Size
 from tests.engine.generations import canonical
-from tests.engine.native_library import LEVELS, library_at, meant_by, native_and_meant, native_of
+from tests.engine.native_library import (
+    LEVELS,
+    best_library,
+    library_at,
+    meant_by,
+    native_and_meant,
+    native_of,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,13 +57,7 @@ def library(request):
 
 @pytest.fixture
 def best(request):
-    for level in reversed(LEVELS):
-        try:
-            return library_at(request.config, level)
-        except pytest.skip.Exception:
-            if level == LEVELS[0]:
-                raise
-    raise AssertionError
+    return best_library(request.config)
 
 
 @pytest.fixture(params=MAKERS)
